@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keypoints: what a detector saw, and where on a skeleton each keypoint sits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .errors import Video2RigError
+
+
+class KeypointsError(Video2RigError):
+    """Keypoints of an unknown set, or arrays that do not fit one another."""
+
+
+def _both(*names: str) -> tuple[str, ...]:
+    return tuple(f"{side}_{name}" for name in names for side in ("left", "right"))
+
+
+_COCO = ("nose", *_both("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle"))
+
+KEYPOINT_SETS: dict[str, tuple[str, ...]] = {
+    "coco_17": _COCO,
+    "halpe_26": (*_COCO, "head_top", "neck", "pelvis", *_both("big_toe", "small_toe", "heel")),
+    "blazepose_33": (
+        "nose",
+        *(f"{side}_{name}" for side in ("left", "right") for name in ("eye_inner", "eye", "eye_outer")),
+        *_both("ear", "mouth", "shoulder", "elbow", "wrist", "pinky", "index", "thumb"),
+        *_both("hip", "knee", "ankle", "heel", "big_toe"),
+    ),
+    "h36m_17": (
+        "pelvis",
+        *(f"{side}_{name}" for side in ("right", "left") for name in ("hip", "knee", "ankle")),
+        *("spine", "neck", "nose", "head_top"),
+        *(f"{side}_{name}" for side in ("left", "right") for name in ("shoulder", "elbow", "wrist")),
+    ),
+}
+"""Keypoint names of each set, in the order of its arrays. Left and right are the person's own."""
+
+# Where a keypoint sits: role of the joint that carries it, and offset in that bone's frame in units of the bone's
+# length. Written for the left side; X is negated on the right, as the bones themselves are mirrored.
+_SITES: dict[str, tuple[str, tuple[float, float, float]]] = {
+    "nose": ("head", (0.0, 0.28, 0.64)),
+    "head_top": ("head", (0.0, 1.0, 0.0)),
+    "neck": ("neck", (0.0, 0.0, 0.0)),
+    "spine": ("spine_middle", (0.0, 0.0, 0.0)),
+    "pelvis": ("pelvis", (0.0, 0.0, 0.0)),
+    "left_eye_inner": ("head", (0.08, 0.48, 0.52)),
+    "left_eye": ("head", (0.18, 0.48, 0.50)),
+    "left_eye_outer": ("head", (0.26, 0.48, 0.44)),
+    "left_ear": ("head", (0.43, 0.36, -0.02)),
+    "left_mouth": ("head", (0.14, 0.06, 0.52)),
+    "left_shoulder": ("left_shoulder", (0.0, 0.0, 0.0)),
+    "left_elbow": ("left_elbow", (0.0, 0.0, 0.0)),
+    "left_wrist": ("left_wrist", (0.0, 0.0, 0.0)),
+    "left_pinky": ("left_wrist", (0.40, 0.95, 0.05)),
+    "left_index": ("left_wrist", (-0.30, 1.05, 0.05)),
+    "left_thumb": ("left_wrist", (-0.45, 0.55, 0.15)),
+    # detectors mark the hips at the side of the body, 3 to 4 cm lateral of the joints' centres
+    "left_hip": ("pelvis", (1.20, 0.10, 0.0)),
+    "left_knee": ("left_knee", (0.0, 0.0, 0.0)),
+    "left_ankle": ("left_ankle", (0.0, 0.0, 0.0)),
+    "left_heel": ("left_ankle", (0.0, -0.19, 0.42)),
+    "left_big_toe": ("left_toes", (0.0, 0.85, 0.0)),
+    "left_small_toe": ("left_toes", (0.35, 0.25, 0.0)),
+}
+
+
+def site(keypoint: str) -> tuple[str, tuple[float, float, float]]:
+    """Return where a keypoint sits on a human skeleton.
+
+    Returns:
+        The role of the joint that carries it, and its offset in the frame of that joint's bone, in units of the
+        bone's length.
+
+    Raises:
+        KeypointsError: The keypoint has no place on a skeleton.
+    """
+    mirrored = keypoint.startswith("right_")
+    try:
+        role, (x, y, z) = _SITES[keypoint.replace("right_", "left_") if mirrored else keypoint]
+    except KeyError:
+        raise KeypointsError(f"keypoints: {keypoint!r} has no place on a skeleton") from None
+    return (role.replace("left_", "right_"), (-x, y, z)) if mirrored else (role, (x, y, z))
+
+
+@dataclass(frozen=True, eq=False)
+class Keypoints:
+    """What a detector saw of one person.
+
+    Attributes:
+        set_name: A key of :data:`KEYPOINT_SETS`.
+        positions: [T, K, 2] pixels of the source video; NaN where nothing was seen.
+        confidence: [T, K] from 0 (not seen) to 1.
+        times: [T] seconds from the video's first frame, rising.
+        world: [T, K, 3] metres from the centre of the hips, camera axes (x right, y down, z forward), or None.
+    """
+
+    set_name: str
+    positions: np.ndarray
+    confidence: np.ndarray
+    times: np.ndarray
+    world: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.set_name not in KEYPOINT_SETS:
+            raise KeypointsError(f"keypoints: no set {self.set_name!r}; there are {', '.join(KEYPOINT_SETS)}")
+        count, frames = len(KEYPOINT_SETS[self.set_name]), len(self.times)
+        shapes = {
+            "positions": (frames, count, 2),
+            "confidence": (frames, count),
+            "times": (frames,),
+            "world": (frames, count, 3),
+        }
+        for field, shape in shapes.items():
+            value = getattr(self, field)
+            if value is None:
+                continue
+            array = np.array(value, dtype=np.float64)
+            if array.shape != shape:
+                raise KeypointsError(f"keypoints: {field} has shape {array.shape}, expected {shape}")
+            array.setflags(write=False)
+            object.__setattr__(self, field, array)
+        if not (np.isfinite(self.times).all() and (np.diff(self.times) > 0).all()):
+            raise KeypointsError("keypoints: frame times must be finite and rise from frame to frame")
+        if not ((self.confidence >= 0) & (self.confidence <= 1)).all():
+            raise KeypointsError("keypoints: confidence must lie between 0 and 1")
+        seen = self.confidence > 0
+        if not np.isfinite(self.positions[seen]).all():
+            raise KeypointsError("keypoints: a keypoint with confidence above 0 has a position that is not finite")
+        if self.world is not None and not np.isfinite(self.world[seen]).all():
+            raise KeypointsError("keypoints: a keypoint with confidence above 0 has no finite world position")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the K keypoints."""
+        return KEYPOINT_SETS[self.set_name]
+
+    def seen(self) -> np.ndarray:
+        """Return [T] bool: the frames in which anybody was seen."""
+        return (self.confidence > 0).any(axis=1)

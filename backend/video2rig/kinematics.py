@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Forward kinematics: a parameter-free, differentiable layer from joint angles to joint positions.
+
+The layer of Zhou et al. 2016, Deep Kinematic Pose Regression, eq. 2, for any Skeleton: a product of fixed rest
+transforms and rotations by the degrees of freedom, from the root to each joint.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .skeleton import Skeleton
+
+
+class KinematicChain:
+    """A skeleton's constants as tensors, ready for forward kinematics.
+
+    Attributes:
+        skeleton: The skeleton that they come from.
+        rest_rotation: [J, 3, 3], offset: [J, 3] metres, axis_order: [J, 3] axis (0 to 2) that turns first,
+            second and third in each joint's Euler order.
+    """
+
+    def __init__(
+        self, skeleton: Skeleton, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
+    ) -> None:
+        self.skeleton = skeleton
+        self.rest_rotation = torch.tensor(skeleton.rest_rotation, dtype=dtype, device=device)
+        self.offset = torch.tensor(skeleton.offset, dtype=dtype, device=device)
+        self.axis_order = torch.tensor(
+            [["XYZ".index(axis) for axis in order] for order in skeleton.euler_order], device=device
+        )
+
+    def local_rotations(self, angles: Tensor) -> Tensor:
+        """Return local rotation matrices from Euler angles.
+
+        Args:
+            angles: [..., J, 3] angles about x, y, z in each joint's own order, radians.
+
+        Returns:
+            [..., J, 3, 3]; for the order ``"YZX"``, Rx @ Rz @ Ry.
+        """
+        first, second, third = self._ordered(elementary_rotations(angles))
+        return third @ second @ first
+
+    def rotation_axes(self, angles: Tensor) -> Tensor:
+        """Return the axes about which a small change of each Euler angle turns a joint.
+
+        Args:
+            angles: [..., J, 3] angles about x, y, z, radians.
+
+        Returns:
+            [..., J, 3 (angle x, y, z), 3] unit axes in the joint's frame before its own rotation, where
+            d(local rotation) = skew(axis) @ local rotation.
+        """
+        _, second, third = self._ordered(elementary_rotations(angles))
+        joints = torch.arange(self.axis_order.shape[0], device=angles.device)
+        unit = torch.eye(3, dtype=angles.dtype, device=angles.device)[self.axis_order]  # [J, 3 (turn), 3]
+        axes = torch.zeros(*angles.shape, 3, dtype=angles.dtype, device=angles.device)
+        axes[..., joints, self.axis_order[:, 0], :] = (third @ second @ unit[:, 0, :, None])[..., 0]
+        axes[..., joints, self.axis_order[:, 1], :] = (third @ unit[:, 1, :, None])[..., 0]
+        axes[..., joints, self.axis_order[:, 2], :] = unit[:, 2].expand(*angles.shape[:-1], 3)
+        return axes
+
+    def forward(
+        self, local_rotation: Tensor, root_position: Tensor, offset: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return where the joints are.
+
+        Args:
+            local_rotation: [..., J, 3, 3] local rotations.
+            root_position: [..., 3] position of joint 0, metres.
+            offset: [..., J, 3] bone heads in the parents' frames where they differ from the skeleton's, metres.
+
+        Returns:
+            Positions [..., J, 3], metres, and global rotations [..., J, 3, 3].
+        """
+        offset = self.offset if offset is None else offset
+        in_parent = self.rest_rotation @ local_rotation
+        positions, rotations = [root_position], [in_parent[..., 0, :, :]]
+        for joint, parent in enumerate(self.skeleton.parents[1:], start=1):
+            step = rotations[parent] @ offset[..., joint, :, None]
+            positions.append(positions[parent] + step[..., 0])
+            rotations.append(rotations[parent] @ in_parent[..., joint, :, :])
+        return torch.stack(positions, dim=-2), torch.stack(rotations, dim=-3)
+
+    def _ordered(self, elementary: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Pick from [..., J, 3 (x, y, z), 3, 3] each joint's first, second and third rotation."""
+        joints = torch.arange(self.axis_order.shape[0], device=elementary.device)
+        first, second, third = (elementary[..., joints, self.axis_order[:, turn], :, :] for turn in range(3))
+        return first, second, third
+
+
+def elementary_rotations(angles: Tensor) -> Tensor:
+    """Return the rotations about x, y and z by [..., 3] angles in radians, as [..., 3 (x, y, z), 3, 3]."""
+    cos, sin = angles.cos(), angles.sin()
+    zero, one = torch.zeros_like(cos[..., 0]), torch.ones_like(cos[..., 0])
+    (cx, cy, cz), (sx, sy, sz) = cos.unbind(-1), sin.unbind(-1)
+    x = [one, zero, zero, zero, cx, -sx, zero, sx, cx]
+    y = [cy, zero, sy, zero, one, zero, -sy, zero, cy]
+    z = [cz, -sz, zero, sz, cz, zero, zero, zero, one]
+    return torch.stack([torch.stack(rows, dim=-1).unflatten(-1, (3, 3)) for rows in (x, y, z)], dim=-3)

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Settings: everything that a user may choose about a solve, in one typed record."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+from .errors import Video2RigError
+
+DEVICES = ("auto", "cpu", "cuda")
+DETECTORS = ("blazepose",)
+CONTACT_MODES = ("off", "auto")
+
+_CHOICES = {"device": DEVICES, "detector": DETECTORS, "contacts": CONTACT_MODES}
+_RANGES = {
+    "smoothing_hz": (0.5, 30.0),
+    "height": (0.5, 2.6),
+    "field_of_view": (math.radians(5.0), math.radians(150.0)),
+    "tilt": (math.radians(-89.0), math.radians(89.0)),
+}
+
+
+class SettingsError(Video2RigError):
+    """A setting that does not exist, or a value that it cannot take."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a user may choose about one solve.
+
+    Attributes:
+        device: Where the networks run: ``"auto"`` takes a GPU where there is one and says so; ``"cuda"`` without
+            one is an error.
+        detector: Which network finds the pose.
+        smoothing_hz: Motion slower than this passes unchanged, faster motion is smoothed; hertz.
+        height: Standing height of the person, metres; None takes an average adult. It alone sets the scale: one
+            camera cannot tell a tall person far away from a short one nearby.
+        field_of_view: Angle across the longer side of the picture, radians; None takes that of a common phone.
+        tilt: How far the camera looks down (positive) or up, radians; None estimates it from the person.
+        contacts: Whether feet that rest on the floor are found and held still: ``"off"`` or ``"auto"``.
+    """
+
+    device: str = "auto"
+    detector: str = "blazepose"
+    smoothing_hz: float = 6.0
+    height: float | None = None
+    field_of_view: float | None = None
+    tilt: float | None = None
+    contacts: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise SettingsError(f"settings: {name} is {getattr(self, name)!r}; it can be {', '.join(choices)}")
+        for name, (lower, upper) in _RANGES.items():
+            value = getattr(self, name)
+            if value is None and "None" in str(get_type_hints(type(self))[name]):
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float) or not lower <= value <= upper:
+                raise SettingsError(f"settings: {name} is {value!r}; it must lie between {lower:g} and {upper:g}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as plain JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Any) -> Settings:
+        """Read what :meth:`to_json` wrote; absent entries take their defaults.
+
+        Raises:
+            SettingsError: There is no such setting, or its value cannot be.
+        """
+        if not isinstance(data, dict):
+            raise SettingsError("settings: expected a JSON object")
+        known = [field.name for field in dataclasses.fields(cls)]
+        unknown = sorted(set(data) - set(known))
+        if unknown:
+            raise SettingsError(f"settings: there is no {', '.join(map(repr, unknown))}; there are {', '.join(known)}")
+        return cls(**data)
