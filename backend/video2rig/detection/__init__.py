@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Frames -> people: their 2D keypoints with confidence, and what the detector knows of depth."""
