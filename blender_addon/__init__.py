@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Video2Rig for Blender: a video of a person becomes motion on an armature with joint limits.
+
+This package never imports the networks or the solver. It reads the video, sends its frames over ZeroMQ to the
+backend, and builds the armature, the action and the camera from what comes back.
+"""
+
+from __future__ import annotations
+
+import bpy
+
+from . import command, import_video, job, options, panel, preferences
+
+# registered in this order, unregistered in the opposite one
+_CLASSES = (
+    options.VIDEO2RIG_PG_options,
+    preferences.VIDEO2RIG_preferences,
+    import_video.VIDEO2RIG_OT_import_video,
+    import_video.VIDEO2RIG_OT_cancel,
+    import_video.VIDEO2RIG_FH_video,
+    panel.VIDEO2RIG_PT_main,
+    panel.VIDEO2RIG_PT_settings,
+)
+_commands: list[object] = []
+
+
+def register() -> None:
+    """Add everything to Blender."""
+    for cls in _CLASSES:
+        bpy.utils.register_class(cls)
+    options.register()
+    bpy.types.TOPBAR_MT_file_import.append(import_video.menu)
+    _commands.append(bpy.utils.register_cli_command("video2rig", command.run))
+
+
+def unregister() -> None:
+    """Take everything back: what stays registered crashes or hangs some Blenders at exit."""
+    job.shutdown()
+    while _commands:
+        bpy.utils.unregister_cli_command(_commands.pop())
+    bpy.types.TOPBAR_MT_file_import.remove(import_video.menu)
+    options.unregister()
+    for cls in reversed(_CLASSES):
+        bpy.utils.unregister_class(cls)

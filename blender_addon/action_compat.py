@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Actions and F-curves in every Blender from 4.2 on; the only module that asks which Blender this is.
+
+Up to 4.3 an action owns its F-curves. From 4.4 on it has slots, and the F-curves belong to the channelbag of a
+slot; 5.0 took ``Action.fcurves`` away. Keys are written in bulk: ``keyframe_insert`` needs minutes where
+``foreach_set`` needs a fraction of a second.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import bpy
+import numpy as np
+
+Interpolation = Literal["LINEAR", "BEZIER", "CONSTANT"]
+
+
+def new_action(owner: bpy.types.ID, name: str) -> bpy.types.Action:
+    """Give ``owner`` a fresh action (and, where there are slots, a slot of it); whatever it had is kept aside."""
+    animation = owner.animation_data or owner.animation_data_create()
+    action = bpy.data.actions.new(name)
+    animation.action = action
+    if hasattr(action, "slots"):
+        animation.action_slot = action.slots.new(id_type=owner.id_type, name=owner.name)
+    return action
+
+
+def _store(owner: bpy.types.ID, create: bool) -> Any:
+    """Return what owns the F-curves and groups of the owner's action: the action itself, or its channelbag."""
+    action = owner.animation_data.action
+    if not hasattr(action, "slots"):
+        return action
+    if not action.layers:
+        if not create:
+            return None
+        action.layers.new("Layer")
+    layer = action.layers[0]
+    strip = layer.strips[0] if layer.strips else layer.strips.new(type="KEYFRAME")
+    return strip.channelbag(owner.animation_data.action_slot, ensure=create)
+
+
+def fcurves(owner: bpy.types.ID) -> list[bpy.types.FCurve]:
+    """Return the F-curves that animate ``owner``; none where it has no action."""
+    if owner.animation_data is None or owner.animation_data.action is None:
+        return []
+    store = _store(owner, create=False)
+    return [] if store is None else list(store.fcurves)
+
+
+def write_channels(
+    owner: bpy.types.ID,
+    data_path: str,
+    frames: np.ndarray,
+    values: np.ndarray,
+    *,
+    group: str = "",
+    interpolation: Interpolation = "LINEAR",
+    indexed: bool = True,
+) -> None:
+    """Write the keys of one animated property, all its components at once.
+
+    Args:
+        owner: The datablock, with an action of :func:`new_action`.
+        data_path: The property, as in ``pose.bones["spine"].rotation_quaternion``.
+        frames: [T] scene frames, rising; fractions are kept.
+        values: [T, C] one column a component.
+        group: Name of the channel group in the editors.
+        interpolation: Of every key.
+        indexed: False where the property is a single number and ``values`` has one column.
+    """
+    store = _store(owner, create=True)
+    frames = np.asarray(frames, dtype=np.float32)
+    values = np.asarray(values, dtype=np.float32)
+    code = bpy.types.Keyframe.bl_rna.properties["interpolation"].enum_items[interpolation].value
+    handle = bpy.types.Keyframe.bl_rna.properties["handle_left_type"].enum_items["AUTO_CLAMPED"].value
+    for component in range(values.shape[1]):
+        curve = store.fcurves.new(data_path, index=component) if indexed else store.fcurves.new(data_path)
+        if group:
+            # the group argument of fcurves.new changed its name and meaning between versions
+            curve.group = store.groups.get(group) or store.groups.new(group)
+        points = curve.keyframe_points
+        points.add(len(frames))
+        points.foreach_set("co", np.column_stack([frames, values[:, component]]).ravel())
+        points.foreach_set("interpolation", np.full(len(frames), code, dtype=np.int32))
+        for side in ("handle_left_type", "handle_right_type"):
+            points.foreach_set(side, np.full(len(frames), handle, dtype=np.int32))
+        curve.update()
+
+
+def read_channel(curve: bpy.types.FCurve) -> tuple[np.ndarray, np.ndarray]:
+    """Return the [T] frames and [T] values of a curve's keys."""
+    co = np.empty(2 * len(curve.keyframe_points), dtype=np.float32)
+    curve.keyframe_points.foreach_get("co", co)
+    return co[0::2], co[1::2]

@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``blender -b --command video2rig convert VIDEO -o OUT.blend``: the same work without a window.
+
+Exit codes: 0 done, 1 failed (one line on the standard error says why), 2 wrong arguments, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import bpy
+
+from . import exports, job, picture, take_scene
+from .core import settings as core_settings
+from .core.errors import Cancelled, Video2RigError
+from .core.launcher import find_backend_command
+from .import_video import progress_text
+from .preferences import Wanted
+
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+_EXPORTS = ("fbx", "glb", "bvh")
+
+
+class SaveError(Video2RigError):
+    """A file that could not be written; nothing half-written is left."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    root = argparse.ArgumentParser(
+        prog="blender -b --command video2rig", description="Turn a video of a person into an animated armature."
+    )
+    commands = root.add_subparsers(dest="command", required=True)
+    convert = commands.add_parser("convert", help="solve a video and save it as a .blend")
+    convert.add_argument("video", type=Path, help="a video file, or a folder of images")
+    convert.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.blend")
+    for kind in _EXPORTS:
+        convert.add_argument(
+            f"--{kind}",
+            nargs="?",
+            type=Path,
+            const=Path(),
+            metavar=f"PATH.{kind}",
+            help=f"export as {kind.upper()} too, beside the .blend unless a path is given",
+        )
+    convert.add_argument(
+        "--picture", type=Path, metavar="PATH.png", help="draw video, keypoints and armature side by side"
+    )
+    convert.add_argument("--json-progress", action="store_true", help="print progress as one JSON object a line")
+    convert.add_argument("--height", type=float, metavar="METRES", help="standing height of the person")
+    convert.add_argument("--fov", type=float, metavar="DEGREES", help="field of view across the video's longer side")
+    convert.add_argument("--smoothing", type=float, metavar="HZ", help="motion slower than this passes unchanged")
+    convert.add_argument("--device", choices=core_settings.DEVICES, help="where the networks run")
+    convert.add_argument("--interpolation", choices=("linear", "bezier"), default="linear", help="between keys")
+    convert.add_argument(
+        "--keep-scene",
+        action="store_true",
+        help="add to the scene that is open instead of an empty one, and leave its frame rate and size alone",
+    )
+    _add_server_arguments(convert)
+    doctor = commands.add_parser("doctor", help="tell what is installed and whether a solver can be reached")
+    _add_server_arguments(doctor)
+    return root
+
+
+def _add_server_arguments(to: argparse.ArgumentParser) -> None:
+    to.add_argument("--backend", metavar="COMMAND", help="the backend's video2rig program")
+    to.add_argument("--connection", type=Path, metavar="FILE", help="connection file of a server that runs already")
+
+
+def run(argv: Sequence[str]) -> int:
+    """Carry out a command line and return its exit code."""
+    try:
+        arguments = parser().parse_args(list(argv))
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    say = _json_line if getattr(arguments, "json_progress", False) else _text_line
+    try:
+        return convert(arguments, say) if arguments.command == "convert" else doctor(arguments)
+    except Cancelled:
+        say("cancelled", {"message": "interrupted; nothing was written"})
+        return INTERRUPTED
+    except Video2RigError as error:
+        say("error", {"message": str(error)})
+        return FAILED
+    finally:
+        job.shutdown()
+
+
+def convert(arguments: argparse.Namespace, say: Callable[[str, dict[str, object]], None]) -> int:
+    """Solve, place, export, draw and save."""
+    started = time.perf_counter()
+    targets = _targets(arguments)
+    settings = core_settings.Settings.from_json(
+        {
+            key: value
+            for key, value in {
+                "height": arguments.height,
+                "field_of_view": None if arguments.fov is None else math.radians(arguments.fov),
+                "smoothing_hz": arguments.smoothing,
+                "device": arguments.device,
+            }.items()
+            if value is not None
+        }
+    )
+    work = job.Job(arguments.video.absolute(), settings, _wanted(arguments))
+
+    def report(progress: job.Progress) -> None:
+        for notice in work.take_notices():
+            say("notice", {"message": notice})
+        say("progress", {**progress._asdict(), "text": progress_text(progress)})
+
+    take = job.solve_blocking(work, report)
+    for notice in work.take_notices():
+        say("notice", {"message": notice})
+    if not arguments.keep_scene:
+        bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    context = bpy.context
+    placed = take_scene.place(
+        context,
+        take,
+        work.source.info,
+        match=not arguments.keep_scene,
+        interpolation=arguments.interpolation.upper(),
+    )
+    with ExitStack() as stack:
+        drafts = {kind: stack.enter_context(_Draft(path)) for kind, path in targets.items()}
+        for kind in _EXPORTS:
+            if kind in drafts:
+                exports.export(context, placed.rig, drafts[kind].path)
+        if "picture" in drafts:
+            picture.draw(context, placed.rig, take, work.source, drafts["picture"].path, clock=placed.clock)
+        _save(drafts["blend"].path)
+        for draft in drafts.values():
+            draft.publish()
+    say(
+        "done",
+        {
+            "files": [str(path) for path in targets.values()],
+            "frames": len(take.motion),
+            "seconds": round(time.perf_counter() - started, 1),
+            "device": take.motion.provenance.get("device", ""),
+        },
+    )
+    return DONE
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """Tell what the add-on has and whether its solver answers."""
+    import cv2
+    import zmq
+
+    python = ".".join(map(str, sys.version_info[:3]))
+    print(f"Blender {bpy.app.version_string}, Python {python}, pyzmq {zmq.__version__}, OpenCV {cv2.__version__}")
+    print(f"online access: {'allowed' if bpy.app.online_access else 'off; loopback works all the same'}")
+    wanted = _wanted(arguments)
+    if wanted.remote is None:
+        print(f"backend command: {' '.join(find_backend_command(wanted.command))}")
+    server = job.reach(wanted)
+    print(f"server: answers at {server.control_endpoint}, version {server.version}")
+    return DONE
+
+
+def _wanted(arguments: argparse.Namespace) -> Wanted:
+    if arguments.connection is not None:
+        return Wanted.remote_from(arguments.connection)
+    preferred = job.wanted_from_preferences(bpy.context)
+    return preferred if arguments.backend is None else Wanted(arguments.backend, None)
+
+
+def _targets(arguments: argparse.Namespace) -> dict[str, Path]:
+    """Return the files to write by kind, all of them known to be possible.
+
+    Raises:
+        SaveError: An ending is wrong, or a folder does not exist.
+    """
+    output = arguments.output.absolute()
+    targets = {"blend": output}
+    for kind in _EXPORTS:
+        path = getattr(arguments, kind)
+        if path is not None:
+            targets[kind] = output.with_suffix(f".{kind}") if path == Path() else path.absolute()
+    if arguments.picture is not None:
+        targets["picture"] = arguments.picture.absolute()
+    for kind, path in targets.items():
+        ending = ".png" if kind == "picture" else f".{kind}"
+        if path.suffix.lower() != ending:
+            raise SaveError(f"{path.name} cannot be written: its name must end in {ending}")
+        if not path.parent.is_dir():
+            raise SaveError(f"{path.name} cannot be written: there is no folder {path.parent}")
+        if path.is_dir():
+            raise SaveError(f"{path} cannot be written: it is a folder")
+    return targets
+
+
+class _Draft:
+    """A file written in a folder of its own beside its target, and moved there only when everything is whole."""
+
+    def __init__(self, target: Path) -> None:
+        self._target = target
+
+    def __enter__(self) -> _Draft:
+        try:
+            self._folder = tempfile.TemporaryDirectory(prefix=".video2rig-", dir=self._target.parent)
+        except OSError as error:
+            raise SaveError(f"{self._target} cannot be written: {error.strerror or error}") from error
+        self.path = Path(self._folder.name) / self._target.name
+        return self
+
+    def publish(self) -> None:
+        """Move the file to its target."""
+        try:
+            os.replace(self.path, self._target)
+        except OSError as error:
+            raise SaveError(f"{self._target} cannot be written: {error.strerror or error}") from error
+
+    def __exit__(self, *_: object) -> None:
+        self._folder.cleanup()
+
+
+def _save(path: Path) -> None:
+    try:
+        result = bpy.ops.wm.save_as_mainfile(filepath=str(path), copy=True, check_existing=False)
+    except RuntimeError as error:
+        raise SaveError(f"{path.name} cannot be saved: {str(error).strip().removeprefix('Error: ')}") from error
+    if result != {"FINISHED"} or not path.is_file():
+        raise SaveError(f"{path.name} cannot be saved: Blender wrote nothing; is the disk full?")
+
+
+def _text_line(kind: str, facts: dict[str, object]) -> None:
+    if kind == "progress":
+        print(f"video2rig: {facts['text']}", flush=True)
+    elif kind == "done":
+        files = ", ".join(map(str, facts["files"]))  # type: ignore[call-overload]
+        print(f"video2rig: {facts['frames']} frames in {facts['seconds']} s on {facts['device']}: {files}", flush=True)
+    else:
+        print(f"video2rig: {facts['message']}", file=sys.stderr, flush=True)
+
+
+def _json_line(kind: str, facts: dict[str, object]) -> None:
+    print(json.dumps({"event": kind, **facts}), flush=True)
+    if kind == "error":
+        _text_line(kind, facts)

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""FBX, GLB and BVH, with the settings under which the motion comes back as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import addon_utils
+import bpy
+
+from .core.errors import Video2RigError
+
+
+class ExportError(Video2RigError):
+    """A file that could not be exported."""
+
+
+def _fbx(path: Path, first: int, last: int) -> None:
+    bpy.ops.export_scene.fbx(
+        filepath=str(path),
+        use_selection=True,
+        object_types={"ARMATURE"},
+        add_leaf_bones=False,
+        bake_anim_use_all_actions=False,
+        bake_anim_use_nla_strips=False,
+        bake_anim_simplify_factor=0.0,
+    )
+
+
+def _glb(path: Path, first: int, last: int) -> None:
+    bpy.ops.export_scene.gltf(
+        filepath=str(path),
+        export_format="GLB",
+        use_selection=True,
+        export_animation_mode="ACTIVE_ACTIONS",
+        export_optimize_animation_size=False,
+        export_extras=True,
+    )
+
+
+def _bvh(path: Path, first: int, last: int) -> None:
+    bpy.ops.export_anim.bvh(filepath=str(path), frame_start=first, frame_end=last, rotate_mode="NATIVE")
+
+
+_EXPORTERS: dict[str, tuple[str, Callable[[Path, int, int], None]]] = {
+    ".fbx": ("io_scene_fbx", _fbx),
+    ".glb": ("io_scene_gltf2", _glb),
+    ".bvh": ("io_anim_bvh", _bvh),
+}
+
+
+def export(context: bpy.types.Context, rig: bpy.types.Object, path: Path) -> None:
+    """Write the armature and its action; the format follows the file's ending.
+
+    Each whole scene frame from the action's first key to its last is written, at the scene's rate.
+
+    Args:
+        context: Of the scene that holds the armature.
+        rig: The armature.
+        path: Ending in .fbx, .glb or .bvh.
+
+    Raises:
+        ExportError: The format is unknown, or the file could not be written.
+    """
+    if path.suffix.lower() not in _EXPORTERS:
+        raise ExportError(f"{path} cannot be exported: the format must be one of {', '.join(_EXPORTERS)}")
+    module, exporter = _EXPORTERS[path.suffix.lower()]
+    if not any(addon_utils.check(module)) and addon_utils.enable(module) is None:
+        raise ExportError(f"{path} cannot be exported: this Blender lacks its add-on {module}")
+    start, end = rig.animation_data.action.frame_range
+    with _alone(context, rig, int(start), round(end)):
+        try:
+            exporter(path, int(start), round(end))
+        except (RuntimeError, OSError) as error:
+            raise ExportError(f"{path} cannot be exported: {str(error).strip().splitlines()[-1]}") from error
+    if not path.is_file() or path.stat().st_size == 0:
+        raise ExportError(f"{path} cannot be exported: Blender wrote nothing; is the disk full?")
+
+
+@contextmanager
+def _alone(context: bpy.types.Context, rig: bpy.types.Object, start: int, end: int) -> Iterator[None]:
+    """Select the armature alone and set the scene's range to its action's; put all back afterwards."""
+    scene, layer = context.scene, context.view_layer
+    active, selected = layer.objects.active, [obj for obj in layer.objects if obj.select_get()]
+    span = scene.frame_start, scene.frame_end, scene.frame_current, scene.frame_subframe
+    try:
+        for obj in layer.objects:
+            obj.select_set(obj is rig)
+        layer.objects.active = rig
+        scene.frame_start, scene.frame_end = start, end
+        yield
+    finally:
+        for obj in layer.objects:
+            obj.select_set(obj in selected)
+        layer.objects.active = active
+        scene.frame_start, scene.frame_end = span[:2]
+        scene.frame_set(span[2], subframe=span[3])

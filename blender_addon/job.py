@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One solve on a worker thread: what the window's modal operator and the blocking command line share.
+
+The worker touches nothing of Blender. It leaves its progress and, at last, a take or an error where the main
+thread finds them.
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import bpy
+
+from . import preferences
+from .core.client import Progress, solve
+from .core.connection import Connection
+from .core.errors import Cancelled, Video2RigError
+from .core.frames import VideoSource, open_video
+from .core.launcher import LocalServer, find_backend_command
+from .core.settings import Settings
+from .core.take import Take
+
+_server: LocalServer | None = None
+current: Job | None = None
+"""The job of this Blender's window; the panel shows it."""
+
+
+class Job:
+    """A video on its way to being a take.
+
+    Attributes:
+        source: The video, opened.
+    """
+
+    def __init__(self, path: str | Path, settings: Settings, wanted: preferences.Wanted) -> None:
+        """Open the video; nothing runs yet.
+
+        Raises:
+            Video2RigError: There is no such video, or it cannot be read.
+        """
+        self.source: VideoSource = open_video(path)
+        self._settings = settings
+        self._wanted = wanted
+        self._cancelled = threading.Event()
+        self._lock = threading.Lock()
+        self._progress = Progress("connecting", 0, 0, 0.0, None, "")
+        self._notices: list[str] = []
+        self._take: Take | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, name="video2rig", daemon=True)
+
+    def start(self) -> None:
+        """Begin to solve."""
+        self._thread.start()
+
+    def cancel(self) -> None:
+        """Ask the worker to stop; :meth:`done` tells when it has, and the server's session is free by then."""
+        self._cancelled.set()
+
+    @property
+    def cancelling(self) -> bool:
+        """Whether :meth:`cancel` was called."""
+        return self._cancelled.is_set()
+
+    @property
+    def done(self) -> bool:
+        """Whether there is a result."""
+        return not self._thread.is_alive()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the result, at most so long; return :attr:`done`."""
+        self._thread.join(seconds)
+        return self.done
+
+    def progress(self) -> Progress:
+        """Return how far the worker is."""
+        with self._lock:
+            return self._progress
+
+    def take_notices(self) -> list[str]:
+        """Return what the worker had to tell since the last call: a lost connection, a truncated video."""
+        with self._lock:
+            notices, self._notices = self._notices, []
+        return notices
+
+    def result(self) -> Take:
+        """Return the take.
+
+        Raises:
+            Cancelled: :meth:`cancel` came first.
+            Video2RigError: The solve failed; the message says why.
+        """
+        if self._error is not None:
+            raise self._error
+        if self._take is None:
+            raise Cancelled("cancelled")
+        return self._take
+
+    def _work(self) -> None:
+        try:
+            connection = reach(self._wanted)
+            if self._cancelled.is_set():
+                raise Cancelled("cancelled")
+            self._take = solve(
+                self.source,
+                self._settings,
+                connection,
+                progress=self._report,
+                cancelled=self._cancelled,
+                restart=None if self._wanted.remote else lambda: reach(self._wanted),
+            )
+        except BaseException as error:
+            # raised again on the main thread, where the user is
+            self._error = error
+
+    def _report(self, progress: Progress) -> None:
+        with self._lock:
+            self._progress = progress
+            if progress.notice:
+                self._notices.append(progress.notice)
+
+
+def reach(wanted: preferences.Wanted) -> Connection:
+    """Return the server that is wanted, started if it is this computer's and does not run.
+
+    Raises:
+        Video2RigError: There is no backend command, or it does not come up.
+    """
+    global _server
+    if wanted.remote is not None:
+        return wanted.remote
+    if _server is None:
+        _server = LocalServer(find_backend_command(wanted.command))
+    return _server.ensure()
+
+
+def solve_blocking(job: Job, progress: Callable[[Progress], None]) -> Take:
+    """Run a job to its end on the worker while this thread waits; Ctrl-C cancels it.
+
+    Raises:
+        Video2RigError: See :meth:`Job.result`.
+    """
+    job.start()
+    shown = None
+    try:
+        while not job.wait(0.1):
+            if (now := job.progress()) is not shown:
+                shown = now
+                progress(now)
+    except KeyboardInterrupt:
+        job.cancel()
+        job.wait(10.0)
+    return job.result()
+
+
+def describe(error: BaseException) -> str:
+    """Return an error in one line."""
+    if isinstance(error, Video2RigError):
+        return str(error)
+    return f"unexpected {type(error).__name__}: {error}"
+
+
+@atexit.register
+def shutdown() -> None:
+    """End the window's job and the server, where this Blender started one."""
+    global _server, current
+    if current is not None:
+        current.cancel()
+        current.wait(5.0)
+        current = None
+    if _server is not None:
+        _server.stop()
+        _server = None
+
+
+def wanted_from_preferences(context: bpy.types.Context) -> preferences.Wanted:
+    """Return which server the user wants.
+
+    Raises:
+        Video2RigError: A remote one, while Blender is set to stay offline; or its connection file is unreadable.
+    """
+    return preferences.of(context).wanted()

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A Motion becomes keys: by the video's own time, on a fresh action."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import bpy
+import numpy as np
+
+from . import action_compat
+from .core.motion import Motion
+
+CONFIDENCE = "confidence"
+CONTACTS = "video2rig_contacts"
+PROVENANCE = "video2rig_provenance"
+
+# keys are stored as 32-bit floats, which tell 0.001 of a frame apart at frame 10,000
+_WHOLE = 1e-3
+
+
+def scene_rate(scene: bpy.types.Scene) -> float:
+    """Return the scene's frames a second."""
+    return scene.render.fps / scene.render.fps_base
+
+
+def frames_at(times: np.ndarray, rate: float, first: float) -> np.ndarray:
+    """Return [T] scene frames of [T] times in seconds; fractions stay, unless they are rounding errors."""
+    frames = first + np.asarray(times, dtype=np.float64) * rate
+    whole = np.round(frames)
+    return np.where(np.abs(frames - whole) < _WHOLE, whole, frames)
+
+
+def root_locations(motion: Motion) -> np.ndarray:
+    """Return [T, 3] locations of the root's pose bone: its way from rest, in its rest frame, metres."""
+    skeleton = motion.skeleton
+    return (motion.root_position - skeleton.offset[0]) @ skeleton.rest_rotation[0]
+
+
+def write_motion(
+    rig: bpy.types.Object,
+    motion: Motion,
+    name: str,
+    *,
+    rate: float,
+    first: float,
+    interpolation: action_compat.Interpolation = "LINEAR",
+) -> bpy.types.Action:
+    """Put a motion on an armature of the same skeleton, on an action of its own.
+
+    Args:
+        rig: The armature, as :func:`.rig.build_armature` makes it.
+        motion: What to write.
+        name: Of the action.
+        rate: The scene's frames a second.
+        first: The scene frame of the video's time 0.
+        interpolation: Between keys.
+    """
+    action = action_compat.new_action(rig, name)
+    frames = frames_at(motion.times, rate, first)
+
+    def write(bone: str, prop: str, values: np.ndarray, indexed: bool = True) -> None:
+        path = f'pose.bones["{bpy.utils.escape_identifier(bone)}"]{prop}'
+        action_compat.write_channels(
+            rig, path, frames, values, group=bone, interpolation=interpolation, indexed=indexed
+        )
+
+    for joint, bone in enumerate(motion.skeleton.names):
+        if joint == 0:
+            write(bone, ".location", root_locations(motion))
+        write(bone, ".rotation_quaternion", motion.rotations[:, joint])
+        pose_bone = rig.pose.bones[bone]
+        pose_bone[CONFIDENCE] = 1.0
+        pose_bone.id_properties_ui(CONFIDENCE).update(
+            min=0.0, max=1.0, description="How well the video showed this joint"
+        )
+        write(bone, f'["{CONFIDENCE}"]', motion.confidence[:, joint : joint + 1], indexed=False)
+    action[CONTACTS] = json.dumps(
+        [{"joint": c.joint, "start": float(c.start), "end": float(c.end)} for c in motion.contacts]
+    )
+    action[PROVENANCE] = json.dumps(motion.provenance)
+    return action
+
+
+def provenance(action: bpy.types.Action) -> dict[str, Any]:
+    """Return how the motion on an action was made; nothing if it is not one of ours."""
+    text = action.get(PROVENANCE)
+    return json.loads(text) if isinstance(text, str) else {}

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a user may choose: shown in the panel, kept with the scene, the same for the window and the command line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bpy
+from bpy.props import BoolProperty, EnumProperty, FloatProperty, StringProperty
+from bpy.types import PropertyGroup
+
+from .core.settings import Settings
+
+_DEFAULTS = Settings()
+
+
+class VIDEO2RIG_PG_options(PropertyGroup):
+    """The choices for the next video."""
+
+    filepath: StringProperty(  # type: ignore[valid-type]
+        name="Video", description="A video of one person, filmed by a camera that stands still", subtype="FILE_PATH"
+    )
+    device: EnumProperty(  # type: ignore[valid-type]
+        name="Device",
+        description="Where the networks run",
+        items=[
+            ("auto", "Automatic", "A GPU where there is one"),
+            ("cpu", "CPU", "The processor"),
+            ("cuda", "GPU", "A CUDA device; an error if there is none"),
+        ],
+        default=_DEFAULTS.device,
+    )
+    height: FloatProperty(  # type: ignore[valid-type]
+        name="Person's Height",
+        description="Standing height; it sets the scale of everything. 0 takes an average adult",
+        subtype="DISTANCE",
+        unit="LENGTH",
+        min=0.0,
+        max=2.6,
+        default=_DEFAULTS.height or 0.0,
+    )
+    field_of_view: FloatProperty(  # type: ignore[valid-type]
+        name="Field of View",
+        description="Angle across the longer side of the video. 0 takes that of a common phone",
+        subtype="ANGLE",
+        min=0.0,
+        max=2.6,
+        default=_DEFAULTS.field_of_view or 0.0,
+    )
+    smoothing_hz: FloatProperty(  # type: ignore[valid-type]
+        name="Smoothing (Hz)",
+        description="Motion slower than this passes unchanged; lower values are smoother",
+        min=0.5,
+        max=30.0,
+        default=_DEFAULTS.smoothing_hz,
+    )
+    interpolation: EnumProperty(  # type: ignore[valid-type]
+        name="Interpolation",
+        description="How the keys are joined",
+        items=[
+            ("LINEAR", "Linear", "Straight from key to key"),
+            ("BEZIER", "Bezier", "Smooth curves with handles, for editing by hand"),
+        ],
+        default="LINEAR",
+    )
+    match_scene: BoolProperty(  # type: ignore[valid-type]
+        name="Match Scene to Video",
+        description="Set the scene's frame rate, frame range and resolution to the video's. "
+        "Off, keys are placed by time at the scene's own rate",
+        default=False,
+    )
+
+    def settings(self) -> Settings:
+        """Return the choices that concern the solve.
+
+        Raises:
+            SettingsError: A value lies outside what the solver takes.
+        """
+        values: dict[str, Any] = {"device": self.device, "smoothing_hz": self.smoothing_hz}
+        if self.height > 0:
+            values["height"] = self.height
+        if self.field_of_view > 0:
+            values["field_of_view"] = self.field_of_view
+        return Settings.from_json(values)
+
+
+def of(context: bpy.types.Context) -> VIDEO2RIG_PG_options:
+    """Return the options of the context's scene."""
+    return context.scene.video2rig
+
+
+def register() -> None:
+    """Attach the options to scenes."""
+    bpy.types.Scene.video2rig = bpy.props.PointerProperty(type=VIDEO2RIG_PG_options)
+
+
+def unregister() -> None:
+    """Detach them."""
+    del bpy.types.Scene.video2rig

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The sidebar of the 3D view: a video, a button, how far it is, and what may be chosen."""
+
+from __future__ import annotations
+
+import bpy
+from bpy.types import Panel
+
+from . import import_video, job, keyframes, options
+
+
+class _Sidebar:
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "Video2Rig"
+
+
+class VIDEO2RIG_PT_main(_Sidebar, Panel):
+    """Video, button and progress."""
+
+    bl_label = "Video2Rig"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Show the video to solve, or how far its solve is."""
+        layout = self.layout
+        chosen = options.of(context)
+        running = job.current
+        column = layout.column()
+        column.enabled = running is None
+        column.prop(chosen, "filepath", text="")
+        if running is None:
+            row = layout.row()
+            row.scale_y = 1.4
+            row.operator_context = "INVOKE_DEFAULT"
+            operator = row.operator(import_video.VIDEO2RIG_OT_import_video.bl_idname, icon="ARMATURE_DATA")
+            operator.filepath = chosen.filepath
+            _draw_take(layout, context.object)
+            return
+        progress = running.progress()
+        factor = progress.done / progress.total if progress.total else 0.0
+        layout.progress(factor=min(factor, 1.0), text=progress.stage.capitalize())
+        _draw_progress(layout.column(align=True), progress)
+        layout.operator(import_video.VIDEO2RIG_OT_cancel.bl_idname, icon="X")
+
+
+class VIDEO2RIG_PT_settings(_Sidebar, Panel):
+    """What may be chosen, folded away."""
+
+    bl_label = "Settings"
+    bl_parent_id = "VIDEO2RIG_PT_main"
+    bl_options = {"DEFAULT_CLOSED"}  # noqa: RUF012 Blender wants a set
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Lay out the options."""
+        layout = self.layout
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        layout.enabled = job.current is None
+        chosen = options.of(context)
+        for name in ("height", "field_of_view", "smoothing_hz", "device", "interpolation", "match_scene"):
+            layout.prop(chosen, name)
+        if not chosen.match_scene:
+            rate = keyframes.scene_rate(context.scene)
+            layout.label(text=f"Keys by time at the scene's {rate:g} fps", icon="TIME")
+
+
+def _draw_progress(layout: bpy.types.UILayout, progress: import_video.Progress) -> None:
+    if progress.total:
+        layout.label(text=f"Frame {progress.done} of {progress.total}")
+    if progress.fps:
+        layout.label(text=f"{progress.fps:.1f} frames a second")
+    if progress.seconds_left is not None:
+        minutes, seconds = divmod(round(progress.seconds_left), 60)
+        layout.label(text=f"{minutes}:{seconds:02} left")
+    if progress.notice:
+        layout.label(text=progress.notice, icon="INFO")
+
+
+def _draw_take(layout: bpy.types.UILayout, active: bpy.types.Object | None) -> None:
+    """Tell how the active armature's motion was made, and how sure each frame is."""
+    action = active.animation_data.action if active and active.animation_data else None
+    made = keyframes.provenance(action) if action else {}
+    if not made:
+        return
+    box = layout.box().column(align=True)
+    box.label(text=action.name, icon="ACTION")
+    if "device" in made:
+        box.label(text=f"Solved on {made['device']}")
+    bone = bpy.context.active_pose_bone
+    if bone is not None and keyframes.CONFIDENCE in bone:
+        box.prop(bone, f'["{keyframes.CONFIDENCE}"]', text=f"Confidence of {bone.name}", slider=True)

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The solved camera in the scene, with the video behind it, so that the armature stands on the person."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import bpy
+import numpy as np
+from mathutils import Matrix
+
+from . import action_compat
+from .core.camera import Camera
+
+SENSOR = 36.0
+"""Width in millimetres of the film back that a focal length is told against."""
+
+_FLIP = np.diag([1.0, -1.0, -1.0])  # OpenCV looks along +Z with Y down, Blender along -Z with Y up
+
+
+class Clock(NamedTuple):
+    """How the video's time becomes scene frames."""
+
+    rate: float  # scene frames a second
+    first: int  # scene frame of the video's time 0
+
+
+def matrix_world(camera: Camera) -> Matrix:
+    """Return the camera object's matrix in the world."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = camera.rotation.T @ _FLIP
+    matrix[:3, 3] = camera.position
+    return Matrix(matrix.tolist())
+
+
+def set_optics(data: bpy.types.Camera, camera: Camera, scene_aspect: float) -> None:
+    """Give a Blender camera the focal length and the principal point of a solved one.
+
+    Blender fits the video into the frame by the side that touches first. The sensor follows the same side, so that
+    picture and lens agree whatever the scene's resolution is.
+
+    Args:
+        data: Whose optics to set.
+        camera: The solved camera.
+        scene_aspect: Width over height of the scene's picture.
+    """
+    wide = scene_aspect > camera.width / camera.height
+    side = camera.height if wide else camera.width
+    data.type = "PERSP"
+    data.sensor_fit = "VERTICAL" if wide else "HORIZONTAL"
+    data.sensor_width = data.sensor_height = SENSOR
+    data.lens = camera.focal * SENSOR / side
+    data.shift_x = (camera.width / 2 - camera.center[0]) / side
+    data.shift_y = (camera.center[1] - camera.height / 2) / side
+    data.clip_start, data.clip_end = 0.01, 1000.0
+
+
+def aspect(scene: bpy.types.Scene) -> float:
+    """Return width over height of what the scene renders."""
+    render = scene.render
+    return render.resolution_x * render.pixel_aspect_x / (render.resolution_y * render.pixel_aspect_y)
+
+
+def add_camera(scene: bpy.types.Scene, camera: Camera, name: str, collection: bpy.types.Collection) -> bpy.types.Object:
+    """Add the solved camera to ``collection``; it becomes the scene's only where the scene had none."""
+    data = bpy.data.cameras.new(name)
+    set_optics(data, camera, aspect(scene))
+    data.display_size = 0.3
+    obj = bpy.data.objects.new(name, data)
+    obj.matrix_world = matrix_world(camera)
+    collection.objects.link(obj)
+    if scene.camera is None:
+        scene.camera = obj
+    return obj
+
+
+def add_background(camera: bpy.types.Object, video: Path, fps: float, duration: float, clock: Clock) -> None:
+    """Show the video through the camera, each picture at its own time.
+
+    Blender plays a movie at one picture a scene frame. Where the scene's rate is another, keys on the offset bring
+    up the picture that belongs to each scene frame.
+
+    Args:
+        camera: The camera object.
+        video: A video file, or a folder of numbered images.
+        fps: Pictures a second of the video.
+        duration: Of the video, seconds.
+        clock: How the video's time becomes scene frames.
+    """
+    data = camera.data
+    image, first_number = _load(video)
+    background = data.background_images.new()
+    background.image = image
+    background.alpha = 1.0
+    background.display_depth = "BACK"
+    background.frame_method = "FIT"
+    user = background.image_user
+    user.use_auto_refresh = True
+    user.frame_start = clock.first
+    count = math.ceil(duration * clock.rate - 1e-3) + 1
+    user.frame_duration = count
+    user.frame_offset = first_number - 1
+    data.show_background_images = True
+
+    scene_frames = np.arange(count)
+    pictures = np.round(scene_frames * (fps / clock.rate))
+    offsets = pictures - scene_frames
+    if offsets.any():
+        action_compat.new_action(data, f"{camera.name} video")
+        action_compat.write_channels(
+            data,
+            "background_images[0].image_user.frame_offset",
+            clock.first + scene_frames,
+            (offsets + first_number - 1)[:, None],
+            interpolation="CONSTANT",
+            indexed=False,
+        )
+
+
+def _load(video: Path) -> tuple[bpy.types.Image, int]:
+    """Return the video as an image datablock, and the number of its first picture."""
+    if not video.is_dir():
+        return bpy.data.images.load(str(video), check_existing=False), 1
+    pictures = sorted(path for path in video.iterdir() if path.suffix.lower() in bpy.path.extensions_image)
+    image = bpy.data.images.load(str(pictures[0]), check_existing=False)
+    image.source = "SEQUENCE"
+    digits = "".join(c for c in pictures[0].stem[len(pictures[0].stem.rstrip("0123456789")) :])
+    return image, int(digits or 1)
