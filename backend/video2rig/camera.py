@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Camera: a static pinhole in OpenCV's convention (x right, y down, z forward), square pixels."""
+"""Camera: a static pinhole in OpenCV's convention (x right, y down, z forward), square pixels.
+
+Pixels are indices: (0, 0) is the middle of the first pixel.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ class Camera:
     Attributes:
         width, height: Size of the source video, pixels, as displayed.
         focal: Focal length, pixels.
-        center: [2] principal point, pixels from the upper left corner.
+        center: [2] principal point, pixels.
         rotation: [3, 3] world to camera.
         translation: [3] world origin in the camera, metres.
     """
@@ -55,7 +58,7 @@ class Camera:
             field_of_view: Angle across the longer side, radians.
         """
         focal = max(width, height) / 2 / np.tan(field_of_view / 2)
-        return cls(width, height, focal, np.array([width / 2, height / 2]), np.eye(3), np.zeros(3))
+        return cls(width, height, focal, np.array([(width - 1) / 2, (height - 1) / 2]), np.eye(3), np.zeros(3))
 
     @property
     def position(self) -> np.ndarray:

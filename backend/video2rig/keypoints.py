@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .errors import Video2RigError
+from .skeleton import Skeleton
 
 
 class KeypointsError(Video2RigError):
@@ -83,6 +84,18 @@ def site(keypoint: str) -> tuple[str, tuple[float, float, float]]:
     except KeyError:
         raise KeypointsError(f"keypoints: {keypoint!r} has no place on a skeleton") from None
     return (role.replace("left_", "right_"), (-x, y, z)) if mirrored else (role, (x, y, z))
+
+
+def sites(skeleton: Skeleton, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the joints [K] that carry keypoints, and the keypoints' offsets [K, 3] in their bones' frames, metres.
+
+    Raises:
+        KeypointsError: A keypoint has no place on a skeleton.
+        SkeletonError: The skeleton lacks the role that carries one.
+    """
+    places = [site(name) for name in names]
+    joints = np.array([skeleton.index(role) for role, _ in places])
+    return joints, np.array([offset for _, offset in places]) * skeleton.length[joints, None]
 
 
 @dataclass(frozen=True, eq=False)

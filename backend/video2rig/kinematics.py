@@ -7,9 +7,13 @@ transforms and rotations by the degrees of freedom, from the root to each joint.
 
 from __future__ import annotations
 
+import numpy as np
+import roma
 import torch
 from torch import Tensor
 
+from .keypoints import sites
+from .motion import Motion
 from .skeleton import Skeleton
 
 
@@ -101,3 +105,22 @@ def elementary_rotations(angles: Tensor) -> Tensor:
     y = [cy, zero, sy, zero, one, zero, -sy, zero, cy]
     z = [cz, -sz, zero, sz, cz, zero, zero, zero, one]
     return torch.stack([torch.stack(rows, dim=-1).unflatten(-1, (3, 3)) for rows in (x, y, z)], dim=-3)
+
+
+def joint_positions(motion: Motion) -> tuple[np.ndarray, np.ndarray]:
+    """Return where a motion's joints are: positions [T, J, 3], metres, and orientations [T, J, 3, 3], in the world."""
+    local = roma.unitquat_to_rotmat(roma.quat_wxyz_to_xyzw(torch.from_numpy(motion.rotations.copy())))
+    root = torch.from_numpy(motion.root_position.copy())
+    positions, rotations = KinematicChain(motion.skeleton).forward(local, root)
+    return positions.numpy(), rotations.numpy()
+
+
+def keypoint_positions(motion: Motion, names: tuple[str, ...]) -> np.ndarray:
+    """Return where keypoints lie on a moving body, [T, K, 3] metres in the world.
+
+    Raises:
+        KeypointsError: A keypoint has no place on a skeleton.
+    """
+    joints, offset = sites(motion.skeleton, names)
+    positions, rotations = joint_positions(motion)
+    return positions[:, joints] + np.einsum("tkij,kj->tki", rotations[:, joints], offset)

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command line: ``video2rig solve | joints | serve | doctor``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from . import __version__
+from .errors import Video2RigError
+from .settings import CONTACT_MODES, DETECTORS, DEVICES, Settings
+
+_BATCH = 8
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns:
+        The exit code: 0 done, 1 an error that was told in one line, 2 wrong usage, 130 interrupted.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except Video2RigError as error:
+        print(f"video2rig: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("video2rig: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="video2rig", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"video2rig {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    solve = commands.add_parser("solve", help="solve a video to a take, without Blender")
+    solve.add_argument("video", type=Path, help="a video file, or a folder of images")
+    solve.add_argument("-o", "--output", type=Path, required=True, metavar="TAKE.npz")
+    solve.add_argument("--fps", type=float, help="frames a second of a folder of images")
+    solve.add_argument("--device", choices=DEVICES, default="auto", help="where the networks run")
+    solve.add_argument("--detector", choices=DETECTORS, default="blazepose")
+    solve.add_argument("--height", type=float, metavar="M", help="standing height of the person, metres")
+    solve.add_argument(
+        "--fov", type=float, metavar="DEG", help="field of view across the longer side of the picture, degrees"
+    )
+    solve.add_argument("--tilt", type=float, metavar="DEG", help="how far the camera looks down, degrees")
+    solve.add_argument("--smoothing", type=float, metavar="HZ", default=Settings.smoothing_hz, help="cut-off, hertz")
+    solve.add_argument("--contacts", choices=CONTACT_MODES, default="auto", help="hold feet that rest on the floor")
+    solve.add_argument("--json-progress", action="store_true", help="one JSON object a line on standard output")
+    solve.set_defaults(run=_solve)
+
+    joints = commands.add_parser("joints", help="write a take's joint positions as a plain .npz")
+    joints.add_argument("take", type=Path, metavar="TAKE.npz")
+    joints.add_argument("-o", "--output", type=Path, required=True, metavar="JOINTS.npz")
+    joints.set_defaults(run=_joints)
+
+    serve = commands.add_parser("serve", help="serve Blender's add-on")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen at (default: this machine only)")
+    serve.add_argument("--port", type=int, default=0, help="first of two ports; 0 takes free ones")
+    serve.add_argument("--device", choices=DEVICES, default="auto", help="where the networks run")
+    serve.add_argument("--authorized-keys", type=Path, help="public keys of clients, one a line; needed off loopback")
+    serve.add_argument("--connection-file", type=Path, help="where to write how to connect")
+    serve.add_argument("--parent-pid", type=int, help="stop when this process ends")
+    serve.set_defaults(run=_serve)
+
+    doctor = commands.add_parser("doctor", help="tell what is installed, and what is wrong")
+    doctor.add_argument("--json", action="store_true")
+    doctor.set_defaults(run=_doctor)
+    return parser
+
+
+def _degrees(value: float | None) -> float | None:
+    return None if value is None else float(np.radians(value))
+
+
+class _ProgressLine:
+    """Progress on a terminal, or as JSON lines."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self._stage = ""
+        self._begin = 0.0
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if stage != self._stage:
+            if self._stage and not self._as_json:
+                print(file=sys.stderr)
+            self._stage, self._begin = stage, now
+        rate = done / max(now - self._begin, 1e-6)
+        if self._as_json:
+            print(json.dumps({"stage": stage, "done": done, "total": total, "fps": round(rate, 2)}), flush=True)
+        else:
+            print(f"\r{stage}: {done}/{total} frames, {rate:.1f} frames/s   ", end="", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self._stage and not self._as_json:
+            print(file=sys.stderr)
+
+
+def _solve(options: argparse.Namespace) -> int:
+    from .frames import open_video
+    from .pipeline import Backend, Pipeline
+
+    settings = Settings(
+        device=options.device,
+        detector=options.detector,
+        smoothing_hz=options.smoothing,
+        height=options.height,
+        field_of_view=_degrees(options.fov),
+        tilt=_degrees(options.tilt),
+        contacts=options.contacts,
+    )
+    source = open_video(options.video, fps=options.fps)
+    backend = Backend(settings.device)
+    print(f"video2rig: {backend.notice}", file=sys.stderr)
+    info = source.info
+    pipeline = Pipeline(settings, info.to_json(), backend)
+    progress = _ProgressLine(options.json_progress)
+    images: list[np.ndarray] = []
+    times: list[float] = []
+    for frame in source.frames():
+        images.append(frame.image)
+        times.append(frame.time)
+        if len(images) == _BATCH:
+            pipeline.push(np.stack(images), np.array(times))
+            images.clear()
+            times.clear()
+            progress("detecting", frame.index + 1, max(info.frame_count, frame.index + 1))
+    if images:
+        pipeline.push(np.stack(images), np.array(times))
+    take = pipeline.solve(progress)
+    progress.close()
+    take.save(options.output)
+    print(f"video2rig: wrote {options.output}", file=sys.stderr)
+    return 0
+
+
+def _joints(options: argparse.Namespace) -> int:
+    from .formats.joints import write_joints
+    from .take import Take
+
+    write_joints(Take.load(options.take), options.output)
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from .server import serve
+
+    return serve(
+        host=options.host,
+        port=options.port,
+        device=options.device,
+        authorized_keys=options.authorized_keys,
+        connection_path=options.connection_file,
+        parent_pid=options.parent_pid,
+    )
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from .doctor import format_report, report
+
+    facts = report()
+    print(json.dumps(facts, indent=2) if options.json else format_report(facts))
+    return 1 if facts["problems"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
