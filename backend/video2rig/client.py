@@ -1,0 +1,368 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The client: streams a video to a server and brings the take back, through lost connections and dead servers.
+
+Every frame stays here until the server has worked it through. A connection that breaks is made anew and goes on
+where the server stands; a session that is gone with its server begins again at the first frame. The result waits
+at the server until it is acknowledged, so nothing is solved twice.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from .connection import Connection
+from .errors import Cancelled, Video2RigError
+from .frames import Frame, VideoSource, fitted
+from .link import CONTROL, FRAMES, Link, Pulse, ServerError, Timing, Unreachable, Welcome, greet, probe
+from .settings import Settings
+from .take import Take
+from .wire import Limits, Message, WireError, encode
+
+__all__ = ["Progress", "ServerError", "Timing", "Unreachable", "Welcome", "probe", "solve"]
+
+
+class Progress(NamedTuple):
+    """How far a solve is.
+
+    Attributes:
+        stage: "connecting", "detecting", or a stage of the solver.
+        done, total: Frames, or steps of that stage; total is 0 where it is not known.
+        fps: Frames (or steps) a second, lately.
+        seconds_left: Of this stage, or None.
+        notice: What the user should know, once; "" mostly.
+    """
+
+    stage: str
+    done: int
+    total: int
+    fps: float
+    seconds_left: float | None
+    notice: str
+
+
+def solve(
+    source: VideoSource,
+    settings: Settings,
+    connection: Connection,
+    *,
+    progress: Callable[[Progress], None],
+    cancelled: threading.Event,
+    restart: Callable[[], Connection] | None = None,
+    timing: Timing | None = None,
+) -> Take:
+    """Have a server solve a video.
+
+    Args:
+        source: The video. settings: What the user chose. connection: Where the server is.
+        progress: Called on this thread, several times a second.
+        cancelled: Set by another thread to stop.
+        restart: Returns a server to go on with when this one is lost: the same, or one that it started. Without it
+            the client waits for the server to come back.
+        timing: How patient to be.
+
+    Raises:
+        Cancelled: `cancelled` was set; the server's session is freed.
+        Unreachable: The server is lost for good.
+        ServerError: The server refuses, or the solve failed there.
+        VideoError: The video cannot be read.
+    """
+    return _Solve(source, settings, connection, progress, cancelled, restart, timing or Timing()).run()
+
+
+_FREE_SECONDS = 2.0
+"""How long a cancelled client waits to hear that its session is freed."""
+
+
+class _SessionGone(Exception):
+    """The server does not know the session: it is another server, or it freed it."""
+
+
+class _Solve:
+    """The state of one solve, which outlives its connections."""
+
+    def __init__(
+        self,
+        source: VideoSource,
+        settings: Settings,
+        connection: Connection,
+        progress: Callable[[Progress], None],
+        cancelled: threading.Event,
+        restart: Callable[[], Connection] | None,
+        timing: Timing,
+    ) -> None:
+        self._source, self._settings, self._connection = source, settings, connection
+        self._cancelled, self._restart, self._timing = cancelled, restart, timing
+        self._tell = _Teller(progress, source.info.frame_count)
+        self._losses = 0
+        self._beginnings = 0
+        self._live = False
+        self._lost_since: float | None = None
+        self._limits = Limits()
+        self._forget()
+
+    def _forget(self) -> None:
+        """Begin at the first frame, with no session."""
+        self._session = ""
+        self._credit = 1
+        self._frames: Iterator[Frame] | None = self._source.frames()
+        self._read = 0
+        self._noticed = 0
+        self._window: deque[tuple[int, list[bytes | memoryview]]] = deque()
+        self._cursor = 0
+        self._acknowledged = 0
+
+    def run(self) -> Take:
+        while True:
+            try:
+                self._tell.stage("connecting")
+                return self._connected()
+            except Unreachable as error:
+                try:
+                    self._recover(error)
+                except Cancelled:
+                    self._free_anew()
+                    raise
+            except _SessionGone:
+                self._again("the server no longer has this video")
+
+    def _connected(self) -> Take:
+        with Link(self._connection) as link:
+            try:
+                self._limits = greet(link, self._timing.greet, self._cancelled.is_set).limits
+                self._enter(link)
+                return self._stream(link)
+            except (Unreachable, _SessionGone):
+                raise
+            except BaseException:
+                self._free(link)
+                raise
+
+    def _enter(self, link: Link) -> None:
+        """Open a session, or resume the one that there is."""
+        if self._session:
+            link.send(CONTROL, encode("resume", session=self._session))
+        else:
+            info = self._source.info
+            video = {
+                "name": info.path.name,
+                "width": info.width,
+                "height": info.height,
+                "fps": info.fps,
+                "frame_count": info.frame_count,
+                "duration": info.duration,
+            }
+            request = encode("open", settings=self._settings.to_json(), video=video)
+            if len(request[0]) > self._limits.open_bytes:
+                raise WireError(
+                    f"the settings take {len(request[0])} bytes; the server takes {self._limits.open_bytes}"
+                )
+            link.send(CONTROL, request)
+        began = time.monotonic()
+        while time.monotonic() < began + self._timing.greet:
+            if (
+                time.monotonic() > began + _FREE_SECONDS
+            ):  # not at once: a session could be left behind, its name unknown
+                self._check_cancelled()
+            for message in link.poll(0.1):
+                if message.type == "opened":
+                    self._opened(message)
+                    return
+                self._check_error(message)
+        raise Unreachable(f"the server at {self._connection.control_endpoint} opens no session")
+
+    def _opened(self, message: Message) -> None:
+        if not self._acknowledged <= message["next_index"] <= self._read:
+            raise WireError(f"the server wants frame {message['next_index']}, but {self._read} were sent")
+        if self._session and self._lost_since is not None:
+            self._tell.notice(f"connected again, going on with frame {message['next_index']}")
+        self._lost_since, self._live = None, True
+        self._session = message["session"]
+        self._credit = max(1, message["credit"])
+        self._cursor = message["next_index"]
+
+    def _stream(self, link: Link) -> Take:
+        """Send what there is credit for, heed what arrives, until the result is there."""
+        pulse = Pulse(link, self._timing, self._session, self._cursor)
+        finished = False
+        self._tell.total = self._read if self._frames is None else self._source.info.frame_count
+        self._tell.stage("detecting", self._acknowledged)
+        while True:
+            self._check_cancelled()
+            busy = self._cursor - self._acknowledged < self._credit and self._send_frame(link)
+            if not finished and self._frames is None and self._cursor == self._read:
+                link.send(FRAMES, encode("finish", session=self._session, frames=self._read))
+                finished = True
+            for message in link.poll(0.0 if busy else 0.05):
+                if message.type == "result" and message["session"] == self._session:
+                    take = Take.unpack(message["take"], message.arrays)
+                    link.send(FRAMES, encode("done", session=self._session))
+                    link.close(linger=1.0)
+                    return take
+                self._heed(message, pulse)
+            pulse.beat(self._cursor)
+
+    def _send_frame(self, link: Link) -> bool:
+        """Send the next frame, again or for the first time; return whether there was one."""
+        if self._cursor == self._read and not self._read_frame():
+            return False
+        index, parts = self._window[self._cursor - self._window[0][0]]
+        link.send(FRAMES, parts)
+        self._cursor = index + 1
+        return True
+
+    def _read_frame(self) -> bool:
+        if self._frames is None:
+            return False
+        frame = next(self._frames, None)
+        for notice in self._source.notices[self._noticed :]:
+            self._tell.notice(notice)
+        self._noticed = len(self._source.notices)
+        if frame is None:
+            self._frames = None
+            self._tell.total = self._read
+            return False
+        if frame.index >= self._limits.frames:
+            raise ServerError(
+                f"{self._source.info.path}: has more than {self._limits.frames} frames, the most that this server takes"
+            )
+        frame, scale = fitted(frame, self._limits.max_side)
+        parts = encode(
+            "frame",
+            {"image": frame.image},
+            session=self._session,
+            index=frame.index,
+            time=frame.time,
+            scale=scale,
+        )
+        self._window.append((frame.index, parts))
+        self._read += 1
+        return True
+
+    def _heed(self, message: Message, pulse: Pulse) -> None:
+        self._check_error(message)
+        if "session" not in message.fields or message["session"] != self._session:
+            return
+        if message.type in ("ack", "pong"):
+            if message["next_index"] > self._cursor:
+                raise WireError(f"the server acknowledged frame {message['next_index']}, {self._cursor} were sent")
+            self._credit = max(1, message["credit"])
+            if message["next_index"] > self._acknowledged:
+                self._losses = 0
+                self._acknowledged = message["next_index"]
+                while self._window and self._window[0][0] < self._acknowledged:
+                    self._window.popleft()
+                self._tell.done(self._acknowledged)
+        if message.type == "pong":
+            pulse.heard(message)
+        elif message.type == "progress":
+            self._losses = 0
+            self._tell.step(message["stage"], message["done"], message["total"])
+
+    def _check_error(self, message: Message) -> None:
+        if message.type == "error":
+            if message["code"] == "session":
+                raise _SessionGone
+            raise ServerError(message["message"], message["code"])
+
+    def _check_cancelled(self) -> None:
+        if self._cancelled.is_set():
+            raise Cancelled("cancelled")
+
+    def _free(self, link: Link) -> None:
+        """Free the server's session, as well as can be; a server that does not hear it frees it when idle."""
+        if not self._session:
+            return
+        try:
+            link.send(CONTROL, encode("cancel", session=self._session))
+            deadline = time.monotonic() + _FREE_SECONDS
+            while time.monotonic() < deadline:
+                if any(message.type in ("cancelled", "error") for message in link.poll(0.1)):
+                    return
+        except Video2RigError:
+            return
+
+    def _free_anew(self) -> None:
+        """Free the session over a connection of its own, after the old one was lost."""
+        try:
+            with Link(self._connection) as link:
+                greet(link, _FREE_SECONDS)
+                self._free(link)
+        except Video2RigError:
+            return
+
+    def _again(self, why: str) -> None:
+        """Begin the video again: the session is gone."""
+        self._beginnings += 1
+        if self._beginnings > self._timing.losses:
+            raise Unreachable(f"{why}, for the {self._beginnings}th time; gave up. The server's own log says more")
+        self._tell.notice(f"{why}; sending the video again from its first frame")
+        self._forget()
+
+    def _recover(self, error: Unreachable) -> None:
+        """Wait for the lost server, or get another."""
+        self._check_cancelled()
+        now = time.monotonic()
+        if self._lost_since is None:
+            self._lost_since = now
+            self._tell.notice(f"{error}; {'trying again' if self._restart is None else 'looking for a server'}")
+        if self._live or self._restart is not None:
+            self._live = False
+            self._losses += 1
+            if self._losses > self._timing.losses:
+                raise Unreachable(f"gave up after {self._losses} losses in a row: {error}") from error
+        if self._restart is None:
+            if now - self._lost_since > self._timing.reconnect:
+                raise Unreachable(f"{error}; waited {self._timing.reconnect:g} s for it") from error
+            self._cancelled.wait(0.3)
+            return
+        before, self._connection = self._connection, self._restart()
+        if self._session and self._connection.server_public != before.server_public:
+            self._again("the server was restarted")
+
+
+class _Teller:
+    """Turns counts into `Progress`, with a rate over the last seconds."""
+
+    _SPAN = 8.0
+
+    def __init__(self, report: Callable[[Progress], None], total: int) -> None:
+        self._report = report
+        self.total = total
+        self._stage = ""
+        self._marks: deque[tuple[float, int]] = deque()
+
+    def stage(self, name: str, done: int = 0) -> None:
+        """Begin a stage."""
+        self._stage = name
+        self._marks.clear()
+        self.done(done)
+
+    def step(self, stage: str, done: int, total: int) -> None:
+        """Tell a step of the solver."""
+        self.total = total
+        if stage != self._stage:
+            self.stage(stage, done)
+        else:
+            self.done(done)
+
+    def done(self, done: int) -> None:
+        """Tell how much of the stage is done."""
+        self._marks.append((time.monotonic(), done))
+        while len(self._marks) > 2 and self._marks[-1][0] - self._marks[1][0] > self._SPAN:
+            self._marks.popleft()
+        self._send("")
+
+    def notice(self, text: str) -> None:
+        """Tell the user a line."""
+        self._send(text)
+
+    def _send(self, notice: str) -> None:
+        (began, first), (now, done) = self._marks[0], self._marks[-1]
+        rate = (done - first) / (now - began) if now > began else 0.0
+        total = max(self.total, done) if self.total else 0
+        left = (total - done) / rate if rate > 0 and total else None
+        self._report(Progress(self._stage, done, total, rate, left, notice))

@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The client's two encrypted sockets to a server, and what their monitors tell about the connection."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from . import __version__
+from .connection import Connection
+from .errors import Video2RigError
+from .wire import MAX_RESULT_PART_BYTES, PROTOCOL, Limits, Message, WireError, decode, encode
+
+CONTROL, FRAMES = "control", "frames"
+
+_REFUSED = zmq.EVENT_HANDSHAKE_FAILED_AUTH
+_BROKEN = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+_LOST = zmq.EVENT_DISCONNECTED
+_ABSENT = zmq.EVENT_CLOSED
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How patient the client is, seconds.
+
+    Attributes:
+        greet: For the first answer on a new connection.
+        ping: Between heartbeats.
+        silence: For the answer to a heartbeat before the server counts as dead.
+        stall: Without a frame arriving, or a finished result coming, before the connection is made anew.
+        reconnect: For a lost server to come back, where it cannot be started.
+        losses: Servers or connections (not seconds) that may be lost in a row with no frame worked through.
+    """
+
+    greet: float = 10.0
+    ping: float = 1.0
+    silence: float = 5.0
+    stall: float = 60.0
+    reconnect: float = 30.0
+    losses: int = 3
+
+
+class ServerError(Video2RigError):
+    """The server refused, or failed; the text is its own line. `code` tells programs which refusal it was."""
+
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Unreachable(Video2RigError):
+    """No server answers, or the connection to it was lost: worth another try."""
+
+
+class Welcome(NamedTuple):
+    """A server's answer to hello."""
+
+    package: str
+    device: str
+    credit: int
+    limits: Limits
+    sessions: int
+    latency: float
+    """Seconds from hello to welcome, on a connection that stands."""
+
+
+class Link:
+    """One connection to a server: a control socket and one for frames and results. Used by one thread.
+
+    A context manager; it reads only whole, checked messages.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        """Begin to connect; nothing is waited for."""
+        self.connection = connection
+        self._context = zmq.Context()
+        self._sockets: dict[str, zmq.Socket[bytes]] = {}
+        self._monitors: dict[str, zmq.Socket[bytes]] = {}
+        self._poller = zmq.Poller()
+        self._trouble: Video2RigError | None = None
+        ends = ((CONTROL, connection.control_endpoint), (FRAMES, connection.frames_endpoint))
+        for channel, endpoint in ends:
+            socket = self._context.socket(zmq.DEALER)
+            socket.linger = 0
+            socket.ipv6 = "[" in endpoint
+            socket.maxmsgsize = MAX_RESULT_PART_BYTES
+            socket.curve_serverkey = connection.server_public.encode()
+            socket.curve_publickey = connection.client_public.encode()
+            socket.curve_secretkey = connection.client_secret.encode()
+            # never by itself: what was on its way is lost with a connection, so the session must be resumed first
+            socket.reconnect_ivl = -1
+            monitor = socket.get_monitor_socket(_REFUSED | _BROKEN | _LOST | _ABSENT)
+            socket.connect(endpoint)
+            self._sockets[channel], self._monitors[channel] = socket, monitor
+            self._poller.register(monitor, zmq.POLLIN)
+            self._poller.register(socket, zmq.POLLIN)
+
+    def __enter__(self) -> Link:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.close()
+
+    def close(self, linger: float = 0.0) -> None:
+        """Close the sockets; wait at most `linger` seconds for what was sent to leave."""
+        if self._context.closed:
+            return
+        for socket in self._sockets.values():
+            socket.disable_monitor()
+        self._context.destroy(linger=round(linger * 1000))
+
+    def send(self, channel: str, parts: list[bytes | memoryview]) -> None:
+        """Queue a message; large parts are sent without a copy, so they must not change.
+
+        Raises:
+            Unreachable: The queue is full, because nothing has left for long.
+        """
+        try:
+            self._sockets[channel].send_multipart(parts, flags=zmq.DONTWAIT, copy=False)
+        except zmq.Again:
+            raise Unreachable(f"the server at {self.connection.control_endpoint} takes no more messages") from None
+
+    def poll(self, timeout: float) -> list[Message]:
+        """Return the messages that are there, waiting at most so many seconds for the first.
+
+        Raises:
+            Unreachable: The connection broke, or nothing listens there.
+            ServerError: The server does not let this client in.
+            WireError: The server sent something that is no message.
+        """
+        ready = dict(self._poller.poll(round(timeout * 1000)))
+        for channel, monitor in self._monitors.items():
+            while monitor in ready and monitor.poll(0):
+                self._heed(channel, int(recv_monitor_message(monitor)["event"]))
+        # what arrived before a break still counts: it may be the reason
+        messages = [message for socket in self._sockets.values() if socket in ready for message in _drain(socket)]
+        if not messages and self._trouble is not None:
+            raise self._trouble
+        return messages
+
+    def _heed(self, channel: str, kind: int) -> None:
+        if self._trouble is not None:
+            return
+        endpoint = self.connection.control_endpoint
+        if kind == _REFUSED:
+            self._trouble = ServerError(
+                f"the server at {endpoint} does not know this client's key; use its connection file as it is now, "
+                "or have your public key added to its --authorized-keys",
+                "unauthorized",
+            )
+        elif kind & _BROKEN:
+            self._trouble = Unreachable(
+                f"what answers at {endpoint} is not the server of this connection file (the handshake failed)"
+            )
+        elif kind == _LOST:
+            self._trouble = Unreachable(f"the {channel} connection to the server at {endpoint} broke")
+        elif kind == _ABSENT:
+            self._trouble = Unreachable(f"nothing listens at {endpoint}; start a server there with `video2rig serve`")
+
+
+class Pulse:
+    """Heartbeats on one connection, and the doubts when they are not answered."""
+
+    def __init__(self, link: Link, timing: Timing, session: str, received: int) -> None:
+        self._link, self._timing, self._session = link, timing, session
+        self._asked: float | None = None
+        self._next = time.monotonic()
+        self._received = received
+        self._sent = received
+        self._moved = time.monotonic()
+
+    def heard(self, pong: Message) -> None:
+        """Take note of an answer."""
+        self._asked = None
+        finished = pong["state"] in ("done", "failed")
+        if pong["received"] > self._received or (pong["received"] == self._sent and not finished):
+            self._moved = time.monotonic()
+        self._received = max(self._received, pong["received"])
+
+    def beat(self, sent: int) -> None:
+        """Send a heartbeat if it is time for one.
+
+        Raises:
+            Unreachable: The server is silent, or frames or the result no longer come through.
+        """
+        now = time.monotonic()
+        self._sent = sent
+        name = self._link.connection.control_endpoint
+        if self._asked is not None and now - self._asked > self._timing.silence:
+            raise Unreachable(f"the server at {name} has not answered for {now - self._asked:.0f} s")
+        if now - self._moved > self._timing.stall:
+            raise Unreachable(f"nothing has come through to or from the server at {name} for {now - self._moved:.0f} s")
+        if now >= self._next and self._asked is None:
+            self._link.send(CONTROL, encode("ping", session=self._session))
+            self._asked, self._next = now, now + self._timing.ping
+
+
+def greet(link: Link, timeout: float, stop: Callable[[], bool] = lambda: False) -> Welcome:
+    """Say hello and return the welcome.
+
+    Raises:
+        Unreachable: No answer in so many seconds, or `stop` returned true.
+        ServerError: The server refuses this client or its version.
+        WireError: What answers is no server of ours.
+    """
+    endpoint = link.connection.control_endpoint
+    if link.connection.protocol != PROTOCOL:
+        raise ServerError(
+            f"the server at {endpoint} speaks protocol {link.connection.protocol} (video2rig "
+            f"{link.connection.version}), this client protocol {PROTOCOL} (video2rig {__version__}); "
+            "install the same version on both sides",
+            "version",
+        )
+    deadline = time.monotonic() + timeout
+    sent = time.monotonic()
+    link.send(CONTROL, encode("hello", package=__version__))
+    while time.monotonic() < deadline and not stop():
+        for message in link.poll(0.1):
+            if message.type == "error":
+                raise ServerError(message["message"], message["code"])
+            if message.type == "welcome":
+                return Welcome(
+                    message["package"],
+                    message["device"],
+                    message["credit"],
+                    Limits.from_json(message["limits"]),
+                    message["sessions"],
+                    time.monotonic() - sent,
+                )
+    raise Unreachable(f"the server at {endpoint} does not answer; start one with `video2rig serve`")
+
+
+def probe(connection: Connection, timeout: float = 3.0) -> Welcome:
+    """Ask a server whether it is there; the latency is that of a second round trip, without the handshake.
+
+    Raises:
+        Unreachable, ServerError, WireError: See :func:`greet`.
+    """
+    with Link(connection) as link:
+        greet(link, timeout)
+        return greet(link, timeout)
+
+
+def _drain(socket: zmq.Socket[bytes]) -> list[Message]:
+    messages = []
+    while True:
+        try:
+            parts = socket.recv_multipart(zmq.DONTWAIT, copy=False)
+        except zmq.Again:
+            return messages
+        try:
+            messages.append(decode([part.buffer for part in parts]))
+        except WireError as error:
+            raise WireError(f"the server's answer cannot be read: {error}", error.code) from error

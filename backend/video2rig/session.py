@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One session of the server: takes one video's frames in order, and works through them on a thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from .errors import Video2RigError
+from .link import CONTROL, FRAMES
+from .settings import Settings
+from .take import Take
+from .wire import Limits, encode
+
+log = logging.getLogger(__name__)
+
+MAX_SIDE_OF_SOURCE = 1 << 16
+PROGRESS_SECONDS = 0.1
+"""Between two messages that tell how far a solve is."""
+
+
+class SolvingPipeline(Protocol):
+    """What a session needs of a pipeline; see `pipeline.Pipeline`."""
+
+    def push(self, images: np.ndarray, times: np.ndarray, scale: float) -> None: ...
+
+    def solve(self, progress: Callable[[str, int, int], None]) -> Take: ...
+
+
+class PipelineFactory(Protocol):
+    """Makes a pipeline a session; `device` tells users what computes."""
+
+    device: str
+
+    def __call__(self, settings: Settings, video: dict[str, Any]) -> SolvingPipeline: ...
+
+
+class Refusal(Exception):
+    """A request that the server does not follow: a code for programs and one line for people."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Post(Protocol):
+    """Gives a message of a session's worker to the thread that owns the sockets; None says that the worker ended."""
+
+    def __call__(self, session: Session, channel: str, parts: list[Any] | None) -> None: ...
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Whose turn it is to compute: one session detects at a time, and one solves."""
+
+    detecting: threading.Lock = field(default_factory=threading.Lock)
+    solving: threading.Lock = field(default_factory=threading.Lock)
+
+
+class _Stopped(Exception):
+    """The session was cancelled or dropped."""
+
+
+class _Pushed(NamedTuple):
+    time: float
+    scale: float
+    image: np.ndarray
+
+
+class Session:
+    """Frames of one video on their way to a take.
+
+    The thread that owns the sockets calls everything here; the worker tells it what to send through `post`.
+
+    Attributes:
+        name: The secret name that its client uses.
+        peers: Routing id of the client by channel, as last heard.
+        received, processed: Frames that arrived, and that were worked through.
+        state: "receiving", "solving", "done", "failed" or "stopped".
+        outcome: Channel and message with the take or the error, once there is one.
+        last_heard: When the client was last heard of (monotonic seconds).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        video: dict[str, Any],
+        factory: PipelineFactory,
+        limits: Limits,
+        turns: Turns,
+        post: Post,
+    ) -> None:
+        self.name = name
+        self.peers: dict[str, bytes] = {}
+        self.received = 0
+        self.processed = 0
+        self.state = "receiving"
+        self.outcome: tuple[str, list[Any]] | None = None
+        self.last_heard = time.monotonic()
+        self._settings, self._video, self._factory = settings, check_video(video, limits), factory
+        self._limits, self._turns, self._post = limits, turns, post
+        self._queue: queue.Queue[_Pushed | None] = queue.Queue()
+        self._stop = threading.Event()
+        self._shape: tuple[int, ...] | None = None
+        self._last_time = -float("inf")
+        self._finished = False
+        self._thread = threading.Thread(target=self._work, name=f"session {name[:6]}", daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the worker still runs."""
+        return self._thread.is_alive()
+
+    def frame(self, index: int, moment: float, scale: float, arrays: dict[str, np.ndarray]) -> None:
+        """Take a frame; one that was sent again is ignored.
+
+        Raises:
+            Refusal: It is out of turn, beyond the credit or the limits, or not a picture like the others.
+        """
+        if index < self.received or self.state in ("done", "failed", "stopped"):
+            return
+        if self._finished:
+            raise Refusal("order", f"frame {index} came after the video was finished with {self.received} frames")
+        if index > self.received:
+            raise Refusal("order", f"frame {index} came where frame {self.received} was due")
+        if self.received - self.processed >= self._limits.credit:
+            raise Refusal("credit", f"frame {index} is beyond the credit of {self._limits.credit} frames")
+        if self.received >= self._limits.frames:
+            raise Refusal("limit", f"more than {self._limits.frames} frames; cut the video into parts")
+        image = arrays.get("image")
+        if len(arrays) != 1 or image is None or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise Refusal("frame", f"frame {index} is not one array 'image' of uint8 [height, width, 3]")
+        if not 0 < min(image.shape) <= max(image.shape) <= self._limits.max_side:
+            size = f"{image.shape[1]}x{image.shape[0]}"
+            raise Refusal("limit", f"frame {index} has {size} pixels; no side may exceed {self._limits.max_side}")
+        if self._shape is not None and image.shape != self._shape:
+            raise Refusal("frame", f"frame {index} differs in size from the first one")
+        if not (self._last_time < moment and 0 < scale <= MAX_SIDE_OF_SOURCE):
+            raise Refusal("frame", f"frame {index}: its time must follow the last one's, its scale be positive")
+        self._shape, self._last_time = image.shape, moment
+        self.received += 1
+        self._queue.put(_Pushed(moment, scale, image))
+
+    def finish(self, frames: int) -> None:
+        """Take note that no frame follows; the solve begins when all are worked through.
+
+        Raises:
+            Refusal: Not all frames arrived.
+        """
+        if frames != self.received or frames == 0:
+            raise Refusal("order", f"the video is said to have {frames} frames, {self.received} arrived")
+        if not self._finished:
+            self._finished = True
+            self._queue.put(None)
+
+    def stop(self) -> None:
+        """Stop the worker at its next step."""
+        self.state = "stopped"
+        self._stop.set()
+        self._queue.put(None)
+
+    def _work(self) -> None:
+        try:
+            channel, parts = self._outcome()
+        except _Stopped:
+            log.info("session %s: stopped", self.name[:6])
+        else:
+            self.outcome = channel, parts
+            if not self._stop.is_set():
+                self.state = "done" if channel == FRAMES else "failed"
+                self._post(self, channel, parts)
+        finally:
+            self._post(self, CONTROL, None)
+
+    def _outcome(self) -> tuple[str, list[Any]]:
+        try:
+            header, arrays = self._run().pack()
+            return FRAMES, encode("result", arrays, session=self.name, take=header)
+        except _Stopped:
+            raise
+        except Video2RigError as error:
+            log.warning("session %s: %s", self.name[:6], error)
+            message = str(error)
+        except Exception as error:
+            log.exception("session %s failed", self.name[:6])
+            message = f"the server failed ({type(error).__name__}: {error}); its log says where"
+        line = " ".join(message.split())[:2000]
+        return CONTROL, encode("error", session=self.name, code="solve", message=line)
+
+    def _run(self) -> Take:
+        with self._turn(self._turns.detecting):
+            pipeline = self._factory(self._settings, self._video)
+        for batch in self._batches():
+            images = np.stack([frame.image for frame in batch])
+            times = np.array([frame.time for frame in batch])
+            with self._turn(self._turns.detecting):
+                pipeline.push(images, times, batch[0].scale)
+            self.processed += len(batch)
+            credit = self._limits.credit
+            self._post(self, CONTROL, encode("ack", session=self.name, next_index=self.processed, credit=credit))
+        self._check()
+        self.state = "solving"
+        with self._turn(self._turns.solving):
+            return pipeline.solve(self._reporter())
+
+    def _batches(self) -> Iterator[list[_Pushed]]:
+        """Yield frames as they arrive, several at a time if they wait, at most half the credit, of one scale."""
+        most = max(1, self._limits.credit // 2)
+        while (item := self._queue.get()) is not None:
+            self._check()
+            batch = [item]
+            for _ in range(min(self._queue.qsize(), most - 1)):
+                item = self._queue.get()
+                if item is None:
+                    yield batch
+                    return
+                if item.scale != batch[0].scale:
+                    yield batch
+                    batch = []
+                batch.append(item)
+            yield batch
+
+    def _reporter(self) -> Callable[[str, int, int], None]:
+        told = (-float("inf"), "")
+
+        def report(stage: str, done: int, total: int) -> None:
+            nonlocal told
+            self._check()
+            now = time.monotonic()
+            if now - told[0] < PROGRESS_SECONDS and stage == told[1] and done < total:
+                return
+            told = (now, stage)
+            self._post(
+                self, CONTROL, encode("progress", session=self.name, stage=stage, done=int(done), total=int(total))
+            )
+
+        return report
+
+    @contextmanager
+    def _turn(self, lock: threading.Lock) -> Iterator[None]:
+        while not lock.acquire(timeout=0.2):
+            self._check()
+        try:
+            self._check()
+            yield
+        finally:
+            lock.release()
+
+    def _check(self) -> None:
+        if self._stop.is_set():
+            raise _Stopped
+
+
+def check_video(video: dict[str, Any], limits: Limits) -> dict[str, Any]:
+    """Return the facts about a video that a client told, checked.
+
+    Raises:
+        Refusal: A fact is absent, unknown, or cannot be.
+    """
+    ranges = {
+        "width": (int, 1, MAX_SIDE_OF_SOURCE),
+        "height": (int, 1, MAX_SIDE_OF_SOURCE),
+        "fps": (float, 1e-3, 1e4),
+        "frame_count": (int, 0, limits.frames),
+        "duration": (float, 0, 1e7),
+    }
+    if set(video) != {"name", *ranges}:
+        raise Refusal("video", f"video: expected exactly the entries name, {', '.join(ranges)}")
+    if not isinstance(video["name"], str) or len(video["name"]) > 1024:
+        raise Refusal("video", "video: name must be a text of at most 1024 characters")
+    for name, (kind, lower, upper) in ranges.items():
+        value = video[name]
+        if type(value) not in (int, kind) or not lower <= value <= upper:
+            raise Refusal("video", f"video: {name} is {str(value)[:40]}; it must lie between {lower:g} and {upper:g}")
+    return dict(video)

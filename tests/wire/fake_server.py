@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A real server with a small deterministic pipeline: what the tests of the wire talk to.
+
+Run as a program it takes the flags of `video2rig serve`, and ``--limits JSON`` and ``--push-seconds``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from video2rig.camera import Camera
+from video2rig.errors import Video2RigError
+from video2rig.human import default_human
+from video2rig.keypoints import KEYPOINT_SETS, Keypoints
+from video2rig.motion import Motion
+from video2rig.server import serve
+from video2rig.settings import Settings
+from video2rig.take import Take
+from video2rig.wire import Limits
+
+SKELETON = default_human()
+STEPS = 5
+
+
+class FakePipeline:
+    """Turns pixels into a take without seeing anything in them: every frame's sum is a keypoint."""
+
+    def __init__(self, settings: Settings, video: dict[str, Any], push_seconds: float, solve_seconds: float) -> None:
+        self._settings, self._video = settings, video
+        self._push_seconds, self._solve_seconds = push_seconds, solve_seconds
+        self._sums: list[float] = []
+        self._times: list[float] = []
+        self._scales: list[float] = []
+
+    def push(self, images: np.ndarray, times: np.ndarray, scale: float) -> None:
+        time.sleep(self._push_seconds * len(images))
+        self._sums += images.reshape(len(images), -1).sum(axis=1, dtype=np.float64).tolist()
+        self._times += times.tolist()
+        self._scales += [scale] * len(images)
+
+    def solve(self, progress: Callable[[str, int, int], None]) -> Take:
+        for step in range(STEPS):
+            progress("solving", step, STEPS)
+            time.sleep(self._solve_seconds / STEPS)
+        if self._settings.height == 2.5:
+            raise Video2RigError("nobody is this tall")
+        if self._settings.height == 2.4:
+            raise ZeroDivisionError("a defect")
+        frames, joints = len(self._times), len(SKELETON)
+        rotations = np.zeros((frames, joints, 4))
+        rotations[..., 0] = 1.0
+        names = KEYPOINT_SETS["blazepose_33"]
+        positions = np.zeros((frames, len(names), 2), np.float32)
+        positions[:, 0, 0] = np.array(self._sums) % 65521
+        positions[:, 0, 1] = self._scales
+        motion = Motion(
+            SKELETON,
+            np.array(self._times),
+            rotations,
+            np.zeros((frames, 3)),
+            np.ones((frames, joints)),
+            provenance={"settings": self._settings.to_json()},
+        )
+        keypoints = Keypoints("blazepose_33", positions, np.ones(positions.shape[:2]), np.array(self._times), None)
+        camera = Camera.from_field_of_view(self._video["width"], self._video["height"], 1.0)
+        return Take(motion, keypoints, camera, self._video)
+
+
+class FakeFactory:
+    """Makes fake pipelines; `push_seconds` is the time that a frame takes, `solve_seconds` that of a solve."""
+
+    device = "an abacus"
+
+    def __init__(self, push_seconds: float = 0.0, solve_seconds: float = 0.0) -> None:
+        self.push_seconds, self.solve_seconds = push_seconds, solve_seconds
+
+    def __call__(self, settings: Settings, video: dict[str, Any]) -> FakePipeline:
+        return FakePipeline(settings, video, self.push_seconds, self.solve_seconds)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("serve")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--authorized-keys")
+    parser.add_argument("--connection-file")
+    parser.add_argument("--parent-pid", type=int)
+    parser.add_argument("--limits", type=json.loads, default={})
+    parser.add_argument("--push-seconds", type=float, default=0.0)
+    parser.add_argument("--solve-seconds", type=float, default=0.0)
+    options = parser.parse_args()
+    try:
+        return serve(
+            options.host,
+            options.port,
+            authorized_keys=options.authorized_keys,
+            connection_path=options.connection_file,
+            parent_pid=options.parent_pid,
+            pipeline_factory=FakeFactory(options.push_seconds, options.solve_seconds),
+            limits=Limits(**options.limits),
+        )
+    except Video2RigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
