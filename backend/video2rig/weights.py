@@ -286,6 +286,11 @@ def fetch(name: str) -> dict[str, Path]:
     )
 
 
+def digests(name: str) -> dict[str, str]:
+    """SHA-256 in hex of each file of entry `name`, by file name: what a result's provenance quotes."""
+    return {file.name: file.sha256 for file in _entry(name).files}
+
+
 def status() -> list[WeightsStatus]:
     """One line an entry of the table, without touching the network."""
     report = []

@@ -108,8 +108,9 @@ class _Reader:
         if data[4:8] != b"TFL3":
             raise GraphError(f"{path} is not a TensorFlow Lite model (no TFL3 mark at byte 4)")
         try:
-            self._model = tflite.Model.GetRootAsModel(data, 0)
-            self._graph = self._model.Subgraphs(0)
+            # Any: the package's own annotations call every table optional
+            self._model: Any = tflite.Model.GetRootAsModel(data, 0)
+            self._graph: Any = self._model.Subgraphs(0)
             self._decode()
         except (struct.error, ValueError, IndexError, TypeError, AttributeError) as error:
             raise GraphError(f"{path} is damaged: {error}") from error
