@@ -15,7 +15,7 @@ from typing import IO
 
 from .connection import ENVIRONMENT, Connection, ConnectionFileError, default_path
 from .errors import Video2RigError
-from .link import Unreachable, probe
+from .link import ServerError, Unreachable, probe
 
 COMMAND = "VIDEO2RIG_COMMAND"
 START_SECONDS = 90.0
@@ -86,8 +86,8 @@ class LocalServer:
         """Return a server that answers, starting one if there is none.
 
         Raises:
-            LaunchError: It does not start; the message holds the last line of its log.
-            ServerError: One runs that speaks another version, or does not let this user in.
+            LaunchError: It does not start (the message holds the last line of its log), or one runs that speaks another
+                version.
         """
         with self._lock:
             path = default_path(create=True) if self._path is None else Path(self._path)
@@ -112,6 +112,8 @@ class LocalServer:
             probe(connection)
         except Unreachable:
             return None
+        except ServerError as error:
+            raise LaunchError(f"{error}; or end the server that runs now (process {connection.pid})") from error
         return connection
 
     def _start(self, path: Path) -> Connection:

@@ -118,12 +118,15 @@ class Link:
         """Queue a message; large parts are sent without a copy, so they must not change.
 
         Raises:
-            Unreachable: The queue is full, because nothing has left for long.
+            Unreachable: The connection broke, or the queue is full because nothing has left for long.
+            ServerError: The server does not let this client in.
         """
         try:
             self._sockets[channel].send_multipart(parts, flags=zmq.DONTWAIT, copy=False)
         except zmq.Again:
-            raise Unreachable(f"the server at {self.connection.control_endpoint} takes no more messages") from None
+            self._look()
+            full = Unreachable(f"the server at {self.connection.control_endpoint} takes no more messages")
+            raise self._trouble or full from None
 
     def poll(self, timeout: float) -> list[Message]:
         """Return the messages that are there, waiting at most so many seconds for the first.
@@ -134,14 +137,18 @@ class Link:
             WireError: The server sent something that is no message.
         """
         ready = dict(self._poller.poll(round(timeout * 1000)))
-        for channel, monitor in self._monitors.items():
-            while monitor in ready and monitor.poll(0):
-                self._heed(channel, int(recv_monitor_message(monitor)["event"]))
+        self._look()
         # what arrived before a break still counts: it may be the reason
         messages = [message for socket in self._sockets.values() if socket in ready for message in _drain(socket)]
         if not messages and self._trouble is not None:
             raise self._trouble
         return messages
+
+    def _look(self) -> None:
+        """Read the monitors."""
+        for channel, monitor in self._monitors.items():
+            while monitor.poll(0):
+                self._heed(channel, int(recv_monitor_message(monitor)["event"]))
 
     def _heed(self, channel: str, kind: int) -> None:
         if self._trouble is not None:

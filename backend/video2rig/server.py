@@ -95,8 +95,9 @@ class TorchPipelines:
         Raises:
             DeviceError: It is not there.
         """
-        from .device import resolve_device
+        from .device import resolve_device, set_cpu_threads
 
+        set_cpu_threads()
         self._choice = device
         self.device = resolve_device(device)[1]
         self._backends: dict[str, Any] = {}

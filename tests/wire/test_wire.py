@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Messages: what is encoded comes back, and whatever else arrives is a WireError and nothing worse."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from video2rig.wire import DTYPES, KINDS, MAX_ARRAYS, MAX_HEADER_BYTES, MAX_INTEGER, Limits, WireError, decode, encode
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=10,
+)
+FINITE_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=10,
+)
+FIELDS = {
+    str: st.text(max_size=40),
+    int: st.integers(0, MAX_INTEGER),
+    float: st.floats(-MAX_INTEGER, MAX_INTEGER),
+    dict: st.dictionaries(st.text(max_size=8), FINITE_JSON, max_size=4),
+}
+ARRAYS = st.dictionaries(
+    st.text(min_size=1, max_size=16),
+    st.sampled_from(sorted(DTYPES)).flatmap(
+        lambda name: hnp.arrays(DTYPES[name], hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5))
+    ),
+    max_size=4,
+)
+
+
+@st.composite
+def messages(draw):
+    kind = draw(st.sampled_from(sorted(KINDS)))
+    values = {name: draw(FIELDS[wanted]) for name, wanted in KINDS[kind].fields.items()}
+    return kind, values, draw(ARRAYS) if KINDS[kind].arrays else {}
+
+
+def parts_of(message) -> list[bytes]:
+    kind, values, arrays = message
+    return [bytes(part) for part in encode(kind, arrays, **values)]
+
+
+@given(messages())
+def test_what_is_encoded_comes_back(message):
+    kind, values, arrays = message
+    got = decode(parts_of(message))
+    assert (got.type, got.fields) == (kind, values)
+    assert list(got.arrays) == list(arrays)
+    for name, array in arrays.items():
+        assert got.arrays[name].dtype == array.dtype and got.arrays[name].shape == array.shape
+        assert got.arrays[name].tobytes() == array.tobytes()
+        assert not got.arrays[name].size or not got.arrays[name].flags.writeable
+
+
+@given(hnp.arrays(st.sampled_from([">f8", "<i4", ">i4"]), (3, 4)))
+def test_arrays_of_any_order_are_sent_as_they_are_meant(array):
+    got = decode(encode("result", {"a": array.T[::2]}, session="", take={})).arrays["a"]
+    np.testing.assert_array_equal(got, array.T[::2])
+
+
+@given(st.lists(st.binary(max_size=200), max_size=5))
+def test_random_parts_are_refused(parts):
+    with pytest.raises(WireError):
+        decode(parts)
+
+
+@given(JSON, st.lists(st.binary(max_size=20), max_size=2))
+def test_random_json_is_refused(header, buffers):
+    with pytest.raises(WireError) as caught:
+        decode([json.dumps(header).encode(), *buffers])
+    assert "\n" not in str(caught.value)
+
+
+@settings(max_examples=300)
+@given(messages(), st.data())
+def test_a_damaged_message_is_refused_or_still_whole(message, data):
+    """Any value of the header is replaced by any JSON: never anything but a WireError or a valid message."""
+    header, *buffers = parts_of(message)
+    fields = json.loads(header)
+    where = data.draw(st.sampled_from(sorted(fields)) | st.text(max_size=8))
+    fields[where] = data.draw(JSON)
+    try:
+        got = decode([json.dumps(fields).encode(), *buffers])
+    except WireError as error:
+        assert "\n" not in str(error)
+    else:
+        assert got.fields.keys() == KINDS[got.type].fields.keys()
+
+
+@settings(max_examples=200)
+@given(messages().filter(lambda message: any(array.size for array in message[2].values())), st.data())
+def test_damaged_arrays_are_refused(message, data):
+    parts = parts_of(message)
+    full = [number for number, part in enumerate(parts) if number and part]
+    number = data.draw(st.sampled_from(full))
+    header = json.loads(parts[0])
+    match data.draw(st.sampled_from(["truncate", "grow", "drop", "add", "dtype", "shape"])):
+        case "truncate":
+            parts[number] = parts[number][: data.draw(st.integers(0, len(parts[number]) - 1))]
+        case "grow":
+            parts[number] += b"\0"
+        case "drop":
+            del parts[number]
+        case "add":
+            parts.append(b"")
+        case "dtype":
+            names = st.sampled_from(["object", "O", "|O8", "float16", "complex128", "<U4", "bool", "", "V8"])
+            header["arrays"][number - 1][1] = data.draw(names | st.integers() | st.none())
+        case "shape":
+            sides = st.integers(-3, 3) | st.sampled_from([2**31, 2**62, 2**64, 10**30]) | st.floats() | st.none()
+            shape = data.draw(st.lists(sides, max_size=10))
+            if all(type(side) is int for side in shape):  # the same count of values is a reshape, and allowed
+                shape.append(math.prod(header["arrays"][number - 1][2]) + 1)
+            header["arrays"][number - 1][2] = shape
+    parts[0] = json.dumps(header).encode()
+    with pytest.raises(WireError):
+        decode(parts)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"[" * 200_000,
+        b'{"v":1,"type":"ping","session":' + b'{"a":' * 100_000,
+        b'{"v":1,"type":"ping","session":"","session":""}',
+        b'{"v":1,"type":"finish","session":"","frames":' + b"9" * 10_000 + b"}",
+        b'{"v":1,"type":"finish","session":"","frames":true}',
+        b'{"v":1,"type":"finish","session":"","frames":-1}',
+        b'{"v":1,"type":"finish","session":"","frames":1.0}',
+        b'{"v":1,"type":"frame","session":"","index":0,"time":NaN,"scale":1}',
+        b'{"v":1,"type":"frame","session":"","index":0,"time":1e999,"scale":1}',
+        b'{"v":1,"type":"ping","session":"","path":"/etc/passwd"}',
+        b'{"v":1,"type":"ping"}',
+        b'{"v":1,"type":["ping"],"session":""}',
+        b'{"v":1,"type":"ping","session":"","arrays":[["a","uint8",[0]]]}',
+        b'\xff\xfe{"v":1}',
+        b" " * (MAX_HEADER_BYTES + 1),
+        b"null",
+    ],
+    ids=range(16),
+)
+def test_bad_headers_are_refused(header):
+    with pytest.raises(WireError) as caught:
+        decode([header])
+    assert caught.value.code == "malformed" and len(str(caught.value)) < 400
+
+
+def test_another_protocol_is_told_from_damage():
+    for version in (0, 2, 10**400, "1", None, True, 1.0):
+        with pytest.raises(WireError) as caught:
+            decode([json.dumps({"v": version, "type": "unheard of"}).encode()])
+        assert caught.value.code == "version" or version == 10**400
+
+
+def test_too_many_arrays_are_refused():
+    arrays = {str(number): np.zeros(1) for number in range(MAX_ARRAYS + 1)}
+    with pytest.raises(WireError, match="at most 64"):
+        encode("result", arrays, session="", take={})
+
+
+@pytest.mark.parametrize(
+    ("kind", "arrays", "values", "text"),
+    [
+        ("ping", {}, {}, "'session' is absent"),
+        ("ping", {}, {"session": 3}, "expected a text"),
+        ("ping", {"a": np.zeros(1)}, {"session": ""}, "at most 0"),
+        ("result", {"a": np.zeros(1, object)}, {"session": "", "take": {}}, "the wire carries"),
+        ("result", {"a": np.zeros(1, np.float16)}, {"session": "", "take": {}}, "the wire carries"),
+        ("result", {}, {"session": "", "take": {"x": float("nan")}}, "JSON"),
+        ("result", {}, {"session": "", "take": {"x": object()}}, "JSON"),
+        ("result", {}, {"session": "", "take": {"x": "y" * MAX_HEADER_BYTES}}, "bytes; at most"),
+        ("frame", {}, {"session": "", "index": 0, "time": float("inf"), "scale": 1.0}, "expected a number"),
+    ],
+)
+def test_what_may_not_be_sent_is_not_encoded(kind, arrays, values, text):
+    with pytest.raises(WireError, match=text):
+        encode(kind, arrays, **values)
+
+
+def test_limits_come_back():
+    limits = Limits(max_side=640, idle_seconds=1.5)
+    assert Limits.from_json(limits.to_json()) == limits
+    for bad in ({}, limits.to_json() | {"credit": 0}, limits.to_json() | {"frames": "many"}):
+        with pytest.raises(WireError):
+            Limits.from_json(bad)
