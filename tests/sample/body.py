@@ -72,6 +72,7 @@ def load_body(makehuman: Path) -> Body:
             heads[name] = _anchor(rig[f"mixamorig:{name}"]["head"], vertices, groups)
     for points in (heads, tails):
         _mirror(points)
+    heads["Hips"] = (heads["LeftUpLeg"] + heads["RightUpLeg"]) / 2
     weights = _read_weights(makehuman / "rigs/standard/weights.mixamo.json", bones, len(vertices))
 
     drawn = np.unique(np.concatenate([groups[name].ravel() for name in DRAWN_GROUPS]))
@@ -184,22 +185,22 @@ def _dress(
     shoes = np.char.endswith(owner, "Foot") | np.char.endswith(owner, "ToeBase")
     waist = heads["Spine"][2] + 0.02
     legs = np.char.endswith(owner, "Leg") | ((owner == "Hips") & (z < waist)) | ((owner == "Spine") & (z < waist))
-    along_arm = weights[:, [bones.index("LeftArm"), bones.index("RightArm")]].sum(1)
+    sleeves = np.isin(owner, ("LeftArm", "RightArm"))
     collar = heads["Neck"][2] + 0.035 - 0.45 * np.maximum(0.0, -y - 0.01)  # lower in front than behind
     torso = np.isin(owner, ("Hips", "Spine", "Spine1", "Spine2", "LeftShoulder", "RightShoulder", "Neck"))
-    shirt = (torso & ~legs & (z < collar)) | (along_arm > 0.5)
+    shirt = (torso & ~legs & (z < collar)) | sleeves
     clothes = shirt | legs
 
     colours[shirt], colours[legs], colours[shoes] = SHIRT, TROUSERS, SHOE
-    chest_stripe = shirt & (np.abs(z - heads["Spine2"][2] - 0.02) < 0.035) & (along_arm < 0.4)
+    chest_stripe = shirt & (np.abs(z - heads["Spine2"][2] - 0.02) < 0.035) & ~sleeves
     colours[chest_stripe] = (0.88, 0.86, 0.80)
     colours[shoes & (z < z.min() + 0.022)] = SOLE
     _paint_face(vertices, colours, is_head, is_eye)
 
-    smooth = _smoothing(len(vertices), faces, clothes | shoes, rounds=6) @ vertices
+    smooth = _smoothing(len(vertices), faces, clothes | shoes, rounds=10) @ vertices
     normals = _normals(smooth, faces)
     folds = np.sin(38 * x + 1) * np.sin(47 * y + 2) * np.sin(33 * z)
-    puff = np.where(clothes, 0.012 + 0.005 * folds, np.where(shoes, 0.007, 0.0))
+    puff = np.where(clothes, 0.012 + 0.005 * folds, np.where(shoes, 0.009, 0.0))
     is_hair = np.all(colours == HAIR, axis=1) & (z > heads["Head"][2] + 0.1)
     puff = np.where(is_hair, 0.010, puff)
     colours[clothes] *= 1 + 0.15 * folds[clothes, None]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Reads a stretch of one motion-capture clip from `cmu_train.npz` (see README.md for its origin).
 
-The file is Y up, +Z forward, +X the subject's left, with a T-pose as identity; what is returned is Z up and faces
--Y like the rest of the project.
+The file is Y up, +Z forward, +X the subject's left, with a T-pose as identity; what is returned is Z up and,
+averaged over the stretch, faces -Y like the rest of the project.
 """
 
 from __future__ import annotations
@@ -52,4 +52,7 @@ def load_clip(path: Path, name: str, first: int, count: int) -> Clip:
         if parent >= 0:
             rotations[:, joint] = rotations[:, parent] @ local[:, joint]
             positions[:, joint] = positions[:, parent] + rotations[:, parent] @ offsets[joint]
-    return Clip(joints, _TO_Z_UP @ rotations @ _TO_Z_UP.T, positions @ _TO_Z_UP.T, fps)
+    rotations, positions = _TO_Z_UP @ rotations @ _TO_Z_UP.T, positions @ _TO_Z_UP.T
+    left = rotations[:, 0, :, 0].mean(0)
+    turn = Rotation.from_rotvec([0, 0, -np.arctan2(left[1], left[0])]).as_matrix()
+    return Clip(joints, turn @ rotations, positions @ turn.T, fps)

@@ -17,9 +17,9 @@ from scipy.ndimage import gaussian_filter
 
 from video2rig.camera import Camera
 
-LIGHT = (0.45, -0.55, 0.75)  # towards the light, in the camera's frame as Workbench wants it
+LIGHT = (-0.35, 0.85, 0.40)  # Workbench's own axes: light falls along (-x, z, -y) of the world
 ROOM = 6.0  # width and depth of the floor, metres
-WALL_HEIGHT = 3.0
+WALL_HEIGHT = 3.6
 GRAIN = 260  # vertices along each edge of a painted surface
 
 
@@ -49,6 +49,7 @@ def _empty_scene(camera: Camera) -> bpy.types.Scene:
     render.image_settings.file_format = "PNG"
     render.threads_mode, render.threads = "FIXED", 1
     scene.view_settings.view_transform = "Standard"
+    scene.view_settings.exposure = 1.0  # the studio light is dim
     scene.display.render_aa = "8"
     scene.display.light_direction = LIGHT
     shading.light, shading.color_type = "STUDIO", "VERTEX"
@@ -78,7 +79,9 @@ def _build_room(scene: bpy.types.Scene, rng: np.random.Generator) -> None:
     plank = np.floor(u * ROOM / 0.16).astype(int)
     joint = (v * ROOM + 0.7 * (plank % 3)) % 1.9 < 0.03
     seam = (u * ROOM / 0.16) % 1 < 0.12
-    tone = 1 + 0.10 * rng.standard_normal(plank.max() + 1)[plank] + 0.05 * _noise(rng, (9, 1)) + 0.03 * _noise(rng, (1, 1))
+    tone = (
+        1 + 0.10 * rng.standard_normal(plank.max() + 1)[plank] + 0.05 * _noise(rng, (9, 1)) + 0.03 * _noise(rng, (1, 1))
+    )
     floor = np.array([0.52, 0.38, 0.25]) * (tone * np.where(seam | joint, 0.72, 1.0))[..., None]
     _surface(scene, "floor", (-half, -half, 0), (ROOM, 0, 0), (0, ROOM, 0), floor)
 
@@ -87,7 +90,9 @@ def _build_room(scene: bpy.types.Scene, rng: np.random.Generator) -> None:
     posters = {"back": ((0.12, 0.3, 0.42, 0.75), (0.66, 0.84, 0.5, 0.72)), "left": ((0.3, 0.5, 0.4, 0.8),),
                "right": ((0.45, 0.75, 0.35, 0.7),)}  # fmt: skip
     for name, (corner, along) in walls.items():
-        paint = np.array([0.62, 0.66, 0.64]) * (1 + 0.035 * _noise(rng, (18, 18)) + 0.02 * _noise(rng, (2, 2)))[..., None]
+        paint = (
+            np.array([0.62, 0.66, 0.64]) * (1 + 0.035 * _noise(rng, (18, 18)) + 0.02 * _noise(rng, (2, 2)))[..., None]
+        )
         for left, right, low, high in posters[name]:
             inside = (u > left) & (u < right) & (v > low) & (v < high)
             paint[inside] = (rng.uniform(0.2, 0.8, 3) * (1 + 0.3 * _noise(rng, (12, 12)))[..., None])[inside]

@@ -51,6 +51,7 @@ ARMS, LEGS = ("upper_arm", "forearm", "hand"), ("thigh", "shin")
 # how much a bone's world rotation should follow the clip; twist of forearm and hand is the clip's weakest part
 FOLLOW = {"hand": 0.2, "forearm": 0.5, "foot": 0.5, "toe": 0.05, "shoulder": 0.2}
 ROOT_WEIGHT, SMOOTH_WEIGHT, PIN_WEIGHT, FLOOR_WEIGHT = 1.0, 2.0, 3e4, 3e3
+ROOT_CALM = 4.0  # how much smoother than the limbs' angles the root is, per radian; 0.2 m count as a radian
 STRAIGHT_KNEE = np.radians(4.0)  # what the clip's straightest knees become
 CONTACT_SPEED, CONTACT_HEIGHT = 0.30, 0.05  # m/s; metres above the joint's lowest
 
@@ -96,7 +97,6 @@ def fit_rig(body: Body) -> Rig:
     default_frames = human.rest_matrices()[:, :3, :3]
     heads = {bone: body.heads[makehuman_bone(bone)] for bone in human.names}
     tails = {bone: body.tails[makehuman_bone(bone)] for bone in human.names}
-    heads["spine"] = (heads["thigh.L"] + heads["thigh.R"]) / 2
     tails["spine"] = heads["spine.001"]
 
     carried = np.stack([frame(tails[bone] - heads[bone], _z_hint(bone, body)) for bone in human.names])
@@ -170,7 +170,7 @@ def retarget(clip: Clip, rig: Rig, iterations: int = 600) -> Motion:
         positions, rotations = chain.forward(local, root_position)
         near = (follow * (rotations - wanted).square().sum((-1, -2))).sum()
         placed = ROOT_WEIGHT * shift[:, :2].square().sum()
-        curves = torch.cat([angles.flatten(1), turn, 3 * root_position], dim=1)
+        curves = torch.cat([angles.flatten(1), ROOT_CALM * turn, 5 * ROOT_CALM * root_position], dim=1)
         smooth = SMOOTH_WEIGHT * curves.diff(n=2, dim=0).square().sum()
         under = positions[:, soles] + (rotations[:, soles] @ sole_points[..., None])[..., 0]
         floor = FLOOR_WEIGHT * (-under[..., 2]).clamp(min=0).square().sum()
@@ -306,13 +306,13 @@ def _contacts(clip: Clip, skeleton: Skeleton) -> list[tuple[int, int, int, float
             runs, count = label(still[8:-8])
             height = float(skeleton.rest_matrices()[joint, 2, 3])
             for run in range(1, count + 1):
-                inside = np.flatnonzero(runs == run)
+                inside = np.flatnonzero(runs == run)[1:-1]  # a foot needs a frame to settle and one to leave
                 found.append((joint, int(inside[0]), int(inside[-1]) + 1, height))
     return found
 
 
 def _sole_points(rig: Rig) -> tuple[list[int], torch.Tensor]:
-    """Heels and toe tips, which must not sink: the joints that carry them, and points in those bones' frames."""
+    """Heels, balls and toe tips, which must not sink: the joints that carry them, and points in those bones' frames."""
     skeleton = rig.skeleton
     rest = skeleton.rest_matrices()
     joints, points = [], []
@@ -320,7 +320,8 @@ def _sole_points(rig: Rig) -> tuple[list[int], torch.Tensor]:
         foot, toe = skeleton.index(f"foot.{side}"), skeleton.index(f"toe.{side}")
         heel = np.array([rest[foot, 0, 3], rest[foot, 1, 3] + 0.05, 0.0])
         tip = np.array([rest[toe, 0, 3], rest[toe, 1, 3] - 1.3 * skeleton.length[toe], 0.0])
-        for joint, point in ((foot, heel), (toe, tip)):
+        ball = rest[toe, :3, 3] * [1, 1, 0]
+        for joint, point in ((foot, heel), (foot, ball), (toe, tip)):
             joints.append(joint)
             points.append(rest[joint, :3, :3].T @ (point - rest[joint, :3, 3]))
     return joints, torch.tensor(np.array(points))
