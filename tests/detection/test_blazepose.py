@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Detector and landmarks against the reference runtime and naive twins."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from shared_data import blazepose_files, needs_shared, noise_frames, people_videos, read_video
+from video2rig.detection import blazepose
+from video2rig.detection.blazepose import BlazePose, Roi
+
+finite = st.floats(-500, 500)
+
+
+@pytest.fixture(scope="module")
+def model() -> BlazePose:
+    blazepose_files()
+    return BlazePose.load("cpu")
+
+
+def rois(count: int, seed: int) -> Roi:
+    random = torch.Generator().manual_seed(seed)
+    centre = 400 * torch.rand(count, 2, generator=random)
+    return Roi(centre, 20 + 600 * torch.rand(count, generator=random), 7 * torch.rand(count, generator=random) - 3.5)
+
+
+# ---- geometry -----------------------------------------------------------------------------------------------------
+
+
+@given(seed=st.integers(0, 10_000))
+def test_crop_and_image_coordinates_are_inverse(seed: int) -> None:
+    roi = rois(3, seed)
+    points = 3 * torch.rand(3, 5, 2, generator=torch.Generator().manual_seed(seed + 1)) - 1
+    torch.testing.assert_close(
+        blazepose.image_to_crop(blazepose.crop_to_image(points, roi), roi), points, atol=1e-4, rtol=1e-4
+    )
+
+
+@given(x=finite, y=finite, length=st.floats(1, 900), angle=st.floats(-3.1, 3.1))
+def test_crop_of_points_stands_the_body_upright(x: float, y: float, length: float, angle: float) -> None:
+    hip = torch.tensor([[x, y]])
+    arm = length * torch.tensor([[math.sin(angle), -math.cos(angle)]])
+    roi = blazepose.roi_from_points(hip, hip + arm)
+    inside = blazepose.image_to_crop(torch.stack([hip, hip + arm], 1), roi)[0]
+    torch.testing.assert_close(inside[0], torch.tensor([0.5, 0.5]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(inside[1], torch.tensor([0.5, 0.5 - 0.5 / blazepose.CROP_MARGIN]), atol=1e-3, rtol=0)
+    assert -math.pi <= float(roi.angle) <= math.pi
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 1000), height=st.integers(1, 90), width=st.integers(1, 90))
+def test_sampling_equals_a_warp(seed: int, height: int, width: int) -> None:
+    images = noise_frames(2, height, width, seed)
+    random = np.random.default_rng(seed)
+    centre, size = random.random(2) * (width, height), 5 + random.random() * 100
+    angle, n = 6 * random.random() - 3, 24
+    c, s = size / n * math.cos(angle), size / n * math.sin(angle)
+    corner = centre - size / 2 * np.array([math.cos(angle) - math.sin(angle), math.sin(angle) + math.cos(angle)])
+    expected = cv2.remap(
+        images[1].astype(np.float32),
+        *(
+            (corner[k] + a * np.arange(n)[None] + b * np.arange(n)[:, None]).astype(np.float32)
+            for k, a, b in ((0, c, -s), (1, s, c))
+        ),
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+    )
+    roi = Roi(torch.tensor(centre[None]).float(), torch.tensor([size]), torch.tensor([angle]))
+    got = blazepose.sample_crops(torch.from_numpy(images), roi, torch.tensor([1]), n)[0].permute(1, 2, 0) * 255
+    # remap rounds coordinates to 1/32 px
+    assert np.abs(got.numpy() - expected).max() < 255 / 32 * 2
+
+
+def test_anchors_cover_the_grid_twice_a_layer() -> None:
+    anchors = blazepose.anchor_centres(224, (8, 16, 32, 32, 32))
+    assert anchors.shape == (2 * 28**2 + 2 * 14**2 + 6 * 7**2, 2)
+    torch.testing.assert_close(anchors[:3], torch.tensor([[0.5, 0.5], [0.5, 0.5], [1.5, 0.5]]) / 28)
+    torch.testing.assert_close(anchors[-1], torch.tensor([6.5, 6.5]) / 7)
+
+
+@pytest.mark.parametrize("shape", [(720, 1280), (1920, 1080), (100, 4000), (480, 480), (16, 16)])
+def test_tiles_cover_the_frame_and_overlap(shape: tuple[int, int]) -> None:
+    height, width = shape
+    windows = blazepose.tile_windows(height, width)
+    if max(shape) < blazepose.TILE_ASPECT * min(shape) or min(shape) < blazepose.DETECTOR_SIZE:
+        assert windows == []
+        return
+    assert windows[0][:2] == (0, 0) and windows[-1][2:] == (width, height)
+    for left, top, right, bottom in windows:
+        assert right - left == bottom - top == min(shape)
+        assert left >= 0 and top >= 0 and right <= width and bottom <= height
+
+
+# ---- non-maximum suppression --------------------------------------------------------------------------------------
+
+
+def naive_nms(
+    scores: list[float], boxes: list[list[float]], points: list[list[float]], least: float
+) -> list[tuple[float, list[float], list[float]]]:
+    left = sorted(range(len(scores)), key=lambda i: -scores[i])
+    results = []
+    while left:
+        best, cluster, rest = left[0], [left[0]], []
+        for i in left[1:]:
+            a, b = boxes[best], boxes[i]
+            w, h = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+            both = max(w, 0) * max(h, 0)
+            union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both
+            (cluster if union > 0 and both / union > least else rest).append(i)
+        total = sum(scores[i] for i in cluster)
+        mean = [[sum(scores[i] * v[i][k] for i in cluster) / total for k in range(4)] for v in (boxes, points)]
+        results.append((scores[best], mean[0], mean[1]))
+        left = rest
+    return results
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10_000), count=st.integers(0, 14))
+def test_nms_equals_its_naive_twin(seed: int, count: int) -> None:
+    random = np.random.default_rng(seed)
+    corner, extent = random.random((count, 2)), random.random((count, 2)) * 0.6
+    boxes = np.concatenate([corner, corner + extent], 1)
+    scores, points = random.uniform(0.5, 1, count), random.random((count, 4))
+    got = blazepose.weighted_nms(scores, boxes, points.reshape(count, 2, 2), 0.3)
+    expected = naive_nms(scores.tolist(), boxes.tolist(), points.tolist(), 0.3)
+    assert len(got[0]) == len(expected)
+    for k, (score, box, point) in enumerate(expected):
+        assert got[0][k] == score
+        np.testing.assert_allclose(got[1][k], box, atol=1e-9)
+        np.testing.assert_allclose(got[2][k].ravel(), point, atol=1e-9)
+
+
+def test_boxes_without_area_end_the_search() -> None:
+    empty = np.zeros((3, 4))
+    assert len(blazepose.weighted_nms(np.array([0.9, 0.8, 0.7]), empty, np.zeros((3, 4, 2)), 0.3)[0]) == 3
+
+
+# ---- landmarks against the reference runtime ----------------------------------------------------------------------
+
+
+def reference_landmarks(path: Path, crop: np.ndarray, roi: tuple[float, float, float, float]) -> dict[str, np.ndarray]:
+    """One crop [256,256,3] (0..1) through ai-edge-litert, and MediaPipe's calculators written out as loops."""
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter").Interpreter(str(path), num_threads=1)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], crop[None])
+    interpreter.invoke()
+    out = {d["name"]: interpreter.get_tensor(d["index"])[0] for d in interpreter.get_output_details()}
+    cx, cy, size, angle = roi
+    rows, world = out["Identity"].reshape(39, 5).astype(float), out["Identity_4"].reshape(39, 3).astype(float)
+    points, turned = np.zeros((39, 2)), np.zeros((39, 3))
+    for k in range(39):
+        x, y = rows[k, :2] / 256
+        column, row = int(x * 64), int(y * 64)
+        if 0 <= column < 64 and 0 <= row < 64 and x >= 0 and y >= 0:
+            total = sum_x = sum_y = highest = 0.0
+            for r in range(max(0, row - 3), min(64, row + 4)):
+                for c in range(max(0, column - 3), min(64, column + 4)):
+                    p = 1 / (1 + math.exp(-float(out["Identity_3"][r, c, k])))
+                    total, sum_x, sum_y = total + p, sum_x + p * c, sum_y + p * r
+                    highest = max(highest, p)
+            if highest >= 0.5:
+                x, y = sum_x / total / 64, sum_y / total / 64
+        c, s = math.cos(angle), math.sin(angle)
+        points[k] = cx + size * (c * (x - 0.5) - s * (y - 0.5)), cy + size * (s * (x - 0.5) + c * (y - 0.5))
+        turned[k] = c * world[k, 0] - s * world[k, 1], s * world[k, 0] + c * world[k, 1], world[k, 2]
+    visible, present = (1 / (1 + np.exp(-rows[:, i])) for i in (3, 4))
+    return {"points": points, "world": turned, "confidence": visible * present, "person": out["Identity_1"]}
+
+
+def compare_with_reference(model: BlazePose, images: np.ndarray) -> None:
+    frames = torch.from_numpy(images)
+    people = model.detect(frames)
+    assert all(len(p.score) for p in people), "nobody found"
+    hip = torch.tensor(np.stack([p.hip[0] for p in people])).float()
+    circle = torch.tensor(np.stack([p.circle[0] for p in people])).float()
+    roi = blazepose.roi_from_points(hip, circle).moved(turn=0.2)
+    index = torch.arange(len(images))
+    crops = blazepose.sample_crops(frames, roi, index, 256).permute(0, 2, 3, 1).contiguous().numpy()
+    got = model.landmarks(frames, roi, index)
+    for i, crop in enumerate(crops):
+        place = (*roi.centre[i].tolist(), float(roi.size[i]), float(roi.angle[i]))
+        expected = reference_landmarks(blazepose_files()["pose_landmark_full.tflite"], crop, place)
+        assert float(got.person[i]) > 0.5
+        assert np.abs(got.points[i, :, :2].numpy() - expected["points"]).max() < 0.01, "px"
+        assert np.abs(got.world[i].numpy() - expected["world"]).max() < 1e-4, "m"
+        assert np.abs(got.confidence[i].numpy() - expected["confidence"]).max() < 1e-4
+        assert abs(float(got.person[i]) - float(expected["person"][0])) < 1e-4
+
+
+@needs_shared
+def test_landmarks_equal_the_reference_on_real_frames(model: BlazePose) -> None:
+    for path in people_videos():
+        compare_with_reference(model, np.stack([read_video(path, 1, start)[0] for start in (5, 45, 85)]))
+
+
+def test_landmarks_equal_the_reference_on_the_sample(model: BlazePose) -> None:
+    sample = [path for path in people_videos() if path.name == "sample.mp4"]
+    if not sample:
+        pytest.skip("the sample video is not here")
+    compare_with_reference(model, read_video(sample[0], 3, start=10))
+
+
+def test_noise_landmarks_equal_the_reference(model: BlazePose) -> None:
+    image = noise_frames(1, 200, 320)
+    roi = Roi(torch.tensor([[160.0, 90.0]]), torch.tensor([300.0]), torch.tensor([-0.4]))
+    crop = blazepose.sample_crops(torch.from_numpy(image), roi, torch.tensor([0]), 256)[0].permute(1, 2, 0)
+    got = model.landmarks(torch.from_numpy(image), roi, torch.tensor([0]))
+    expected = reference_landmarks(
+        blazepose_files()["pose_landmark_full.tflite"], crop.contiguous().numpy(), (160.0, 90.0, 300.0, -0.4)
+    )
+    assert np.abs(got.points[0, :, :2].numpy() - expected["points"]).max() < 0.01
+    assert np.abs(got.world[0].numpy() - expected["world"]).max() < 1e-4
+
+
+@needs_shared
+def test_detector_follows_a_moved_person(model: BlazePose) -> None:
+    image = read_video(people_videos()[0], 1, start=20)
+    shifted = np.roll(image, 150, axis=1)  # down by 150 px
+    one, other = model.detect(torch.from_numpy(np.concatenate([image, shifted])))
+    assert len(one.score) == len(other.score) == 1
+    radius = np.linalg.norm(one.circle - one.hip)
+    np.testing.assert_allclose(other.hip - one.hip, [[0, 150]], atol=0.1 * radius)
+
+
+@needs_shared
+def test_two_people_are_two(model: BlazePose) -> None:
+    image = read_video(people_videos()[0], 1, start=20)
+    both = np.concatenate([image, image[:, :, ::-1]], axis=2)
+    people = model.detect(torch.from_numpy(np.ascontiguousarray(both)))[0]
+    assert len(people.score) == 2
+    assert sorted(people.hip[:, 0] > image.shape[2]) == [False, True]
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (1, 1), (17, 1001), (1001, 17), (241, 333)])
+def test_any_frame_size(model: BlazePose, shape: tuple[int, int]) -> None:
+    people = model.detect(torch.from_numpy(noise_frames(2, *shape)), tiles=True)
+    assert len(people) == 2
+    for person in people:
+        assert np.isfinite(person.hip).all() and person.score.shape == person.hip.shape[:1]
+
+
+def test_batches_equal_single_frames(model: BlazePose) -> None:
+    images = torch.from_numpy(noise_frames(6, 90, 120))
+    roi = rois(6, 3)
+    whole = model.landmarks(images, roi, torch.arange(6))
+    for i in range(6):
+        one = model.landmarks(images[i : i + 1], Roi(*(t[i : i + 1] for t in roi)), torch.tensor([0]))
+        columns: list[tuple[Tensor, Tensor]] = [
+            (one.world[0], whole.world[i]),
+            (one.confidence[0], whole.confidence[i]),
+        ]
+        for got, expected in columns:
+            torch.testing.assert_close(got, expected, atol=1e-3, rtol=1e-3)
