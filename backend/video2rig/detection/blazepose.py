@@ -105,7 +105,10 @@ class BlazePose(nn.Module):
             files["pose_landmark_full.tflite"], ("Identity", "Identity_1", "Identity_3", "Identity_4")
         )
         model = cls(detector, landmarker).to(device)
-        return model.to(memory_format=torch.channels_last)
+        for network in model.modules():
+            if isinstance(network, nn.Conv2d):  # the order in which both kinds of device are fastest
+                network.weight.data = network.weight.data.contiguous(memory_format=torch.channels_last)
+        return model
 
     @property
     def device(self) -> torch.device:

@@ -26,13 +26,15 @@ import torch
 from torch import Tensor
 
 from ..errors import Video2RigError
-from .blazepose import BODY_LANDMARKS, CIRCLE_POINT, HIP_CENTRE, BlazePose, Roi, roi_from_points
+from .blazepose import BODY_LANDMARKS, CIRCLE_POINT, HIP_CENTRE, BlazePose, Landmarks, Roi, roi_from_points
 
 MAX_PEOPLE = 4
 KEY_SECONDS = 0.15  # from one look of the detector to the next
 MIN_PERSON = 0.5  # below this the crop holds nobody
 MIN_PERSON_NEW = 0.8  # of a detection, before it becomes a track: textures reach 0.77
 COAST_SECONDS = 0.7  # a track is kept this long without being seen
+HIDDEN_SECONDS = 3.0  # and this long where another track stands in its place
+SETTLED_SECONDS = 0.5  # whoever was followed for this long was no passing error of the networks
 VELOCITY_SECONDS = 0.1  # time constant of a track's velocity
 SAME_PLACE = 0.35  # in body radii: two tracks closer than this are on one body
 REACH = 0.6  # in body radii: a detection this close to a track may be that track's person
@@ -40,6 +42,14 @@ REACH_GROWTH = 1.5  # body radii a second, while the track is not seen
 MAX_GROWTH = math.log(1.6)  # of the radius from one frame to the next, or between a track and its detection
 SMOOTHING_SECONDS = 0.07  # standard deviation of the second pass's crop
 MAX_LOOK_AHEAD = 12  # frames
+# shift (parts of the crop's edge), scale, turn (rad); any first few of them
+SECOND_PASS_CROPS = (
+    ((0.0, 0.0), 1.0, 0.0),
+    ((0.02, 0.0), 1.03, 0.05),
+    ((-0.02, 0.0), 0.97, -0.05),
+    ((0.0, 0.02), 1.06, -0.05),
+    ((0.0, -0.02), 0.95, 0.05),
+)
 
 
 class StreamError(Video2RigError):
@@ -67,13 +77,15 @@ class Circle(NamedTuple):
 
 @dataclass
 class Track:
-    """One person's way so far; `seen` is False while it coasts on its velocity (px a frame)."""
+    """One person's way so far; `seen` is False while it coasts on its velocity (px a frame), `hidden` says that it
+    does so because someone else stands there."""
 
     number: int
     circle: Circle
     velocity: np.ndarray = field(default_factory=lambda: np.zeros(2))
     missed: int = 0
     weight: float = 1.0
+    hidden: bool = False
 
     @property
     def seen(self) -> bool:
@@ -86,10 +98,10 @@ class Track:
         """Take the circle of this frame; `gain` 0..1 is how much of the velocity is new."""
         step = (circle.hip - self.circle.hip) / (self.missed + 1)
         self.velocity = self.velocity + gain * (step - self.velocity)
-        self.circle, self.missed, self.weight = circle, 0, person
+        self.circle, self.missed, self.weight, self.hidden = circle, 0, person, False
 
-    def coast(self) -> None:
-        self.circle = self.predicted()
+    def coast(self, hidden: bool) -> None:
+        self.circle, self.hidden = self.predicted(), hidden
         self.missed += 1
 
 
@@ -101,7 +113,9 @@ class PeopleTracker:
         self._fps = fps
         self._gain = 1 - math.exp(-1 / (VELOCITY_SECONDS * fps))
         self._key_every = max(1, round(KEY_SECONDS * fps))
-        self._coast_frames = max(1, round(COAST_SECONDS * fps))
+        self._patience = {
+            hidden: max(1, round(seconds * fps)) for hidden, seconds in ((False, COAST_SECONDS), (True, HIDDEN_SECONDS))
+        }
         self._frame = 0
         self._next_number = 0
         self.tracks: list[Track] = []
@@ -112,7 +126,9 @@ class PeopleTracker:
         if self._frame % self._key_every == 0:
             self._look_for_people(image)
         height, width = image.shape[1:3]
-        self.tracks = [t for t in self.tracks if t.missed <= self._coast_frames and _in_view(t.circle, height, width)]
+        self.tracks = [
+            t for t in self.tracks if t.missed <= self._patience[t.hidden] and _in_view(t.circle, height, width)
+        ]
         self._frame += 1
 
     def _look_again(self, image: Tensor) -> None:
@@ -125,6 +141,7 @@ class PeopleTracker:
             for i, (circle, person) in enumerate(found)
             if person >= MIN_PERSON and surprise[i] < 1 and expected[i].growth(circle) < MAX_GROWTH
         }
+        there = set(seen)
         # of two tracks on one body, the one that had to jump there is hidden
         for i in sorted(seen, key=lambda i: surprise[i]):
             if i in seen:
@@ -133,7 +150,7 @@ class PeopleTracker:
             if i in seen:
                 track.see(*found[i], self._gain)
             else:
-                track.coast()
+                track.coast(hidden=i in there)
 
     def _look_for_people(self, image: Tensor) -> None:
         """Detections that no seen track explains: found again, or new."""
@@ -207,14 +224,19 @@ class FollowOne:
     them are known to be others and are not. `fps` sets the time constants, which are given in seconds.
     """
 
-    def __init__(self, model: BlazePose, fps: float = 30.0) -> None:
+    def __init__(self, model: BlazePose, fps: float = 30.0, crops: int = 1) -> None:
+        """`crops` 1 to 5: how many slightly different crops a frame the second pass averages; each costs a network run
+        a frame and takes jitter out of the depth (see SECOND_PASS_CROPS)."""
+        if not 1 <= crops <= len(SECOND_PASS_CROPS):
+            raise StreamError(f"{crops} crops a frame were asked for; 1 to {len(SECOND_PASS_CROPS)} are possible")
         if not (math.isfinite(fps) and fps > 0):
             raise StreamError(f"the frame rate is {fps}; it must be a positive number")
         self._model = model
+        self._crops = crops
         self._tracker = PeopleTracker(model, fps)
         self._sigma = SMOOTHING_SECONDS * fps
         self._look_ahead = max(1, min(math.ceil(2.5 * self._sigma), MAX_LOOK_AHEAD))
-        self._settled = round(fps)  # frames after which the choice is no passing error
+        self._settled = round(SETTLED_SECONDS * fps)
         self._followed: int | None = None
         self._frames_followed = 0
         self._others: set[int] = set()
@@ -290,7 +312,12 @@ class FollowOne:
         world = np.full((count, BODY_LANDMARKS, 3), np.nan, np.float32)
         if len(rows):
             device = self._model.device
-            seen = self._model.landmarks(images, _roi(circles[rows], device), torch.from_numpy(rows).to(device))
+            roi, frame = _roi(circles[rows], device), torch.from_numpy(rows).to(device)
+            views = [
+                self._model.landmarks(images, roi.moved(shift, scale, turn), frame)
+                for shift, scale, turn in SECOND_PASS_CROPS[: self._crops]
+            ]
+            seen = Landmarks(*(torch.stack(columns).mean(0) for columns in zip(*views, strict=True)))
             there = seen.person.cpu().numpy() >= MIN_PERSON
             rows = rows[there]
             positions[rows] = seen.points[:, :BODY_LANDMARKS, :2].cpu().numpy()[there]
