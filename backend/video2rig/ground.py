@@ -92,7 +92,8 @@ def find_contacts(feet: dict[str, np.ndarray], times: np.ndarray) -> tuple[Conta
     for joint, points in calm.items():
         speed = np.linalg.norm(np.gradient(points, times, axis=0), axis=1)
         resting = (speed < CONTACT_SPEED) & (points[:, 2] - floor < CONTACT_HEIGHT)
-        resting = binary_opening(binary_closing(resting, shortest), shortest)
+        resting = np.pad(resting, len(shortest), mode="edge")
+        resting = binary_opening(binary_closing(resting, shortest), shortest)[len(shortest) : -len(shortest)]
         edges = np.flatnonzero(np.diff(np.concatenate([[0], resting.astype(int), [0]])))
         for start, end in zip(edges[::2], edges[1::2], strict=True):
             contacts.append(Contact(joint, float(times[start]), float(times[end - 1])))

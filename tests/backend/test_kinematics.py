@@ -4,6 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
+
 from strategies import random_motion, seeds, skeletons
 from video2rig.kinematics import KinematicChain, joint_positions, keypoint_positions
 from video2rig.skeleton import Skeleton

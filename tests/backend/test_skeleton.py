@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from hypothesis import given
+
 from strategies import skeletons
 from video2rig.human import DEFAULT_HEIGHT, default_human
 from video2rig.skeleton import Skeleton, SkeletonError

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from strategies import random_motion, random_take, seeds
 from video2rig.camera import Camera, CameraError
 from video2rig.human import default_human

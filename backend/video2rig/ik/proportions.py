@@ -56,7 +56,7 @@ def estimate_proportions(
     model = BodyModel(skeleton, keypoint_names)
     for _ in range(iterations):
         objective = Objective(model, observation, depth)
-        cost, gradient, hessian = objective(pose)
+        _, gradient, hessian = objective(pose)
         points, jacobian = model.points_and_jacobian(pose)
         by_scale = _points_by_scale(model, pose, groups)
         _, rows = objective.point_terms(points, torch.cat([jacobian, by_scale], dim=-1))
@@ -111,7 +111,7 @@ def _scaled(skeleton: Skeleton, groups: np.ndarray, scale: Tensor) -> Skeleton:
 
 def _points_by_scale(model: BodyModel, pose: Pose, groups: np.ndarray) -> Tensor:
     """Return the derivatives [T, K, 3, G] of the points by the logarithms of the groups' lengths."""
-    positions, rotations = model.joints(pose)
+    positions, _ = model.joints(pose)
     points = model.points(pose)
     result = points.new_zeros(*points.shape, len(_GROUPS))
     for joint, parent in enumerate(model.skeleton.parents):

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import roma
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from ..camera import Camera
@@ -78,8 +80,9 @@ class SequenceSolver:
         if not self._seen.any():
             raise NobodySeen("no person was found in any frame of this video")
         self._observation = observe(keypoints, camera)[np.flatnonzero(self._seen)]
-        self.model = self._fit_proportions(skeleton)
-        self._start = self._solve_single_frames()
+        with _one_thread():
+            self.model = self._fit_proportions(skeleton)
+            self._start = self._solve_single_frames()
         self._smoothness_weight = _smoothness_weight(self.model, self._observation.times, smoothing_hz)
 
     def solve(self, progress: Progress = lambda done, total: None) -> Solution:
@@ -88,14 +91,16 @@ class SequenceSolver:
         Args:
             progress: Called with frames done and their total; may raise to abort.
         """
-        return self._solve(self._start, None, progress)
+        with _one_thread():
+            return self._solve(self._start, None, progress)
 
     def solve_again(
         self, solution: Solution, anchors: Anchors, progress: Progress = lambda done, total: None
     ) -> Solution:
         """Solve anew from an earlier solution, with places that points of the T frames must keep."""
         seen = torch.from_numpy(np.flatnonzero(self._seen))
-        return self._solve(solution.pose[seen], anchors[seen], progress)
+        with _one_thread():
+            return self._solve(solution.pose[seen], anchors[seen], progress)
 
     def _fit_proportions(self, skeleton: Skeleton) -> BodyModel:
         names = self._keypoints.names
@@ -166,6 +171,18 @@ class SequenceSolver:
         trust = torch.tensor(self._keypoints.confidence)
         trust[torch.from_numpy(self._seen)] *= 1.0 / (1.0 + (unexplained / 4.0).square())
         return trust @ near.T / near.sum(1)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep linear algebra on one thread: on matrices this small, threads mostly wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(limits=1):
+            yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _smoothness_weight(model: BodyModel, times: np.ndarray, smoothing_hz: float) -> Tensor:

@@ -53,8 +53,22 @@ def _trunk_orientation(model: BodyModel, observation: Observation) -> Tensor:
     resting = resting - resting.mean(0)
     seen = observation.landmarks[:, trunk]
     seen = seen - seen.mean(1, keepdim=True)
-    covariance = seen.transpose(1, 2) @ resting + 1e-9 * torch.eye(3, dtype=torch.float64)
-    return roma.special_procrustes(covariance) @ rest[0, :3, :3]
+    turn = _upright(observation.rays[:, trunk])
+    flat = seen.flatten(1).norm(dim=1) < 1e-6
+    turn[~flat] = roma.special_procrustes(seen[~flat].transpose(1, 2) @ resting)
+    return turn @ rest[0, :3, :3]
+
+
+def _upright(rays: Tensor) -> Tensor:
+    """Return rotations [T, 3, 3] from the world's axes to a level camera's, for people who stand upright.
+
+    They face the camera, or turn their back where the left hip and shoulder are seen to the left of the right ones.
+    """
+    left, right = rays[:, 0::2, 0].sum(1), rays[:, 1::2, 0].sum(1)
+    side = torch.where(left < right, -1.0, 1.0).to(rays.dtype)
+    turn = torch.zeros(len(rays), 3, 3, dtype=rays.dtype)
+    turn[:, 0, 0], turn[:, 1, 2], turn[:, 2, 1] = side, -1.0, side
+    return turn
 
 
 def _bend_limb(
@@ -83,15 +97,18 @@ def _bend_limb(
     before = orientation[:, skeleton.parents[ball_joint]] @ model.chain.rest_rotation[ball_joint]
     straight_axis = (orientation[:, ball_joint] @ hinge_axis) * _STRAIGHT
     seen_axis = torch.linalg.cross(upper, lower) + straight_axis
+    known = (upper.norm(dim=-1) > 0) & (lower.norm(dim=-1) > 0)
+    if not known.any():
+        return
     wanted = _frame(upper, seen_axis) @ _frame(along, hinge_axis).T
     local = before.transpose(1, 2) @ wanted
 
     order = skeleton.euler_order[ball_joint]
-    euler = Rotation.from_matrix(local.numpy()).as_euler(order.lower())
+    euler = Rotation.from_matrix(local[known].numpy()).as_euler(order.lower())
     for turn, axis in enumerate(order):
-        full[:, ball_joint, "XYZ".index(axis)] = torch.from_numpy(euler[:, turn].copy())
+        full[known, ball_joint, "XYZ".index(axis)] = torch.from_numpy(euler[:, turn].copy())
     bend = torch.atan2(torch.linalg.cross(upper, lower).norm(dim=-1), (upper * lower).sum(-1))
-    full[:, hinge_joint, flexion_axis] = flexion_sign * bend
+    full[known, hinge_joint, flexion_axis] = flexion_sign * bend[known]
     rom = torch.tensor(skeleton.rom)
     for joint in (ball_joint, hinge_joint):
         full[:, joint] = full[:, joint].clamp(rom[joint, :, 0], rom[joint, :, 1])

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+import dataclasses
+
+import numpy as np
+import pytest
+import roma
+import torch
+
+from synthetic import NAMES, Scene, moving_person
+from video2rig.human import default_human
+from video2rig.ik import BodyModel, NobodySeen, SequenceSolver, Solution
+from video2rig.ik import solve as solve_module
+from video2rig.keypoints import Keypoints
+
+
+def solve(scene: Scene, keypoints: Keypoints | None = None, hz: float = 15.0) -> tuple[SequenceSolver, Solution]:
+    solver = SequenceSolver(default_human(), keypoints or scene.keypoints, scene.camera, hz)
+    return solver, solver.solve()
+
+
+def errors(scene: Scene, solver: SequenceSolver, solution: Solution) -> tuple[np.ndarray, np.ndarray]:
+    """Distances of the keypoints from where they are on the body [T, K], metres, and of the rotations [T, J], degrees.
+
+    The person's distance is left out: one camera tells it only as well as the person's size.
+    """
+    points = solver.model.points(solution.pose) - scene.model.points(scene.pose)
+    points = points - points.mean(dim=1, keepdim=True)
+    chain = scene.model.chain
+    mine, true = (chain.local_rotations(scene.model.full_angles(pose.angles)) for pose in (solution.pose, scene.pose))
+    return points.norm(dim=-1).numpy(), roma.rotmat_geodesic_distance(mine, true).rad2deg().numpy()
+
+
+def without_frames(keypoints: Keypoints, frames: list[int]) -> Keypoints:
+    positions, confidence = keypoints.positions.copy(), keypoints.confidence.copy()
+    assert keypoints.world is not None
+    world = keypoints.world.copy()
+    positions[frames], confidence[frames], world[frames] = np.nan, 0.0, np.nan
+    return dataclasses.replace(keypoints, positions=positions, confidence=confidence, world=world)
+
+
+def check_plain(scene: Scene, solver: SequenceSolver, solution: Solution) -> None:
+    frames = len(scene.keypoints.times)
+    pose = solution.pose
+    assert len(pose) == frames and solution.confidence.shape == (frames, len(solver.model.skeleton))
+    for tensor in (pose.root_position, pose.root_rotation, pose.angles, solution.confidence):
+        assert torch.isfinite(tensor).all()
+    assert ((pose.angles >= solver.model.lower) & (pose.angles <= solver.model.upper)).all()
+
+
+def test_a_perfectly_seen_person_is_recovered() -> None:
+    scene = moving_person(np.random.default_rng(0), frames=60)
+    solver, solution = solve(scene)
+    check_plain(scene, solver, solution)
+    distance, angle = errors(scene, solver, solution)
+    print(f"keypoints {1e3 * distance.mean():.1f} mm, knees {angle[:, 11].mean():.1f} degrees")
+    assert distance.mean() < 0.04
+    for role in ("left_knee", "right_knee"):
+        assert angle[:, scene.model.skeleton.index(role)].mean() < 4
+    lengths = solver.model.skeleton.length / scene.model.skeleton.length
+    assert np.abs(np.log(lengths)).max() < 0.12
+
+
+def test_the_persons_own_proportions_are_found() -> None:
+    long_legged = np.ones(22)
+    human = default_human()
+    for side in ("left", "right"):
+        long_legged[human.index(f"{side}_hip")] = long_legged[human.index(f"{side}_knee")] = 1.07
+    scene = moving_person(np.random.default_rng(1), frames=60, skeleton=human.scaled(long_legged))
+    found = SequenceSolver(human, scene.keypoints, scene.camera, 15.0).model.skeleton
+    legs = [found.index("left_hip"), found.index("left_knee")]
+    trunk = [found.index("spine_middle"), found.index("neck")]
+    assert found.length[legs].sum() / human.length[legs].sum() > found.length[trunk].sum() / human.length[trunk].sum()
+    left = [j for j, name in enumerate(found.names) if name.endswith(".L")]
+    right = [found.index(found.names[j].replace(".L", ".R")) for j in left]
+    assert np.array_equal(found.length[left], found.length[right])
+
+
+def test_windows_give_what_one_piece_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = moving_person(np.random.default_rng(2), frames=120, noise=3.0)
+    _, whole = solve(scene, hz=6.0)
+    monkeypatch.setattr(solve_module, "WINDOW", 60)
+    monkeypatch.setattr(solve_module, "OVERLAP", 25)
+    _, pieces = solve(scene, hz=6.0)
+    difference = (whole.pose.angles - pieces.pose.angles).rad2deg().abs()
+    assert difference.mean() < 0.1
+    assert difference.max() < 5
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_the_shortest_sequences_are_solved(frames: int) -> None:
+    scene = moving_person(np.random.default_rng(3), frames)
+    check_plain(scene, *solve(scene))
+
+
+def test_a_person_who_leaves_and_comes_back_is_held_and_joined() -> None:
+    scene = moving_person(np.random.default_rng(4), frames=40)
+    away = [0, 1, *range(15, 25), 39]
+    solver, solution = solve(scene, without_frames(scene.keypoints, away))
+    check_plain(scene, solver, solution)
+    assert (solution.confidence[away] == 0).all() and (solution.confidence[5] > 0).all()
+    assert torch.equal(solution.pose.angles[0], solution.pose.angles[2])
+    steps = solution.pose.root_position[14:26].diff(dim=0)
+    assert torch.allclose(steps, steps.mean(0), atol=1e-9)
+
+
+def test_a_limb_that_is_never_seen_stays_relaxed_and_says_so() -> None:
+    scene = moving_person(np.random.default_rng(5), frames=20)
+    arm = [k for k, name in enumerate(NAMES) if name in ("left_elbow", "left_wrist") or "left_index" in name]
+    hidden = [*arm, NAMES.index("left_pinky"), NAMES.index("left_thumb")]
+    confidence = scene.keypoints.confidence.copy()
+    confidence[:, hidden] = 0.0
+    solver, solution = solve(scene, dataclasses.replace(scene.keypoints, confidence=confidence))
+    check_plain(scene, solver, solution)
+    skeleton = solver.model.skeleton
+    assert solution.confidence[:, skeleton.index("left_elbow")].max() < 0.01
+    assert solution.confidence[:, skeleton.index("right_elbow")].min() > 0.3
+
+
+def test_without_depth_from_the_detector_a_pose_is_still_found() -> None:
+    scene = moving_person(np.random.default_rng(6), frames=20)
+    check_plain(scene, *solve(scene, dataclasses.replace(scene.keypoints, world=None)))
+
+
+def test_nobody_is_an_error() -> None:
+    scene = moving_person(np.random.default_rng(7), frames=3)
+    with pytest.raises(NobodySeen, match="no person"):
+        solve(scene, without_frames(scene.keypoints, [0, 1, 2]))
+
+
+def test_an_impossible_pose_ends_at_the_bounds() -> None:
+    """A knee that is seen bent the wrong way straightens and bends no further."""
+    human = default_human()
+    wrong = BodyModel(human, NAMES)
+    knee = (wrong.dof_joint == human.index("left_knee")).nonzero().item()
+    scene = moving_person(np.random.default_rng(8), frames=10)
+    wrong.lower = wrong.lower - 2
+    scene.pose.angles[:, knee] = -1.0
+    from synthetic import see
+
+    keypoints = see(wrong, scene.pose, scene.camera, scene.keypoints.times, np.random.default_rng(0))
+    solver, solution = solve(scene, keypoints)
+    check_plain(scene, solver, solution)
+    assert solution.pose.angles[:, knee].max() < np.radians(15)
