@@ -50,7 +50,7 @@ ARMS, LEGS = ("upper_arm", "forearm", "hand"), ("thigh", "shin")
 
 # how much a bone's world rotation should follow the clip; twist of forearm and hand is the clip's weakest part
 FOLLOW = {"hand": 0.2, "forearm": 0.5, "foot": 0.5, "toe": 0.05, "shoulder": 0.2}
-ROOT_WEIGHT, SMOOTH_WEIGHT, PIN_WEIGHT, FLOOR_WEIGHT = 1.0, 2.0, 3e4, 3e3
+ROOT_WEIGHT, SMOOTH_WEIGHT, PIN_WEIGHT, FLOOR_WEIGHT = 1.0, 8.0, 1e4, 3e3
 ROOT_CALM = 4.0  # how much smoother than the limbs' angles the root is, per radian; 0.2 m count as a radian
 STRAIGHT_KNEE = np.radians(4.0)  # what the clip's straightest knees become
 CONTACT_SPEED, CONTACT_HEIGHT = 0.30, 0.05  # m/s; metres above the joint's lowest
@@ -306,8 +306,9 @@ def _contacts(clip: Clip, skeleton: Skeleton) -> list[tuple[int, int, int, float
             runs, count = label(still[8:-8])
             height = float(skeleton.rest_matrices()[joint, 2, 3])
             for run in range(1, count + 1):
-                inside = np.flatnonzero(runs == run)[1:-1]  # a foot needs a frame to settle and one to leave
-                found.append((joint, int(inside[0]), int(inside[-1]) + 1, height))
+                inside = np.flatnonzero(runs == run)[2:-2]  # a foot needs frames to settle and to leave
+                if len(inside) > 2:
+                    found.append((joint, int(inside[0]), int(inside[-1]) + 1, height))
     return found
 
 
