@@ -12,36 +12,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from .connection import Connection
 from .errors import Cancelled, Video2RigError
 from .frames import Frame, VideoSource, fitted
 from .link import CONTROL, FRAMES, Link, Pulse, ServerError, Timing, Unreachable, Welcome, greet, probe
+from .progress import Progress, Teller
 from .settings import Settings
 from .take import Take
 from .wire import Limits, Message, WireError, encode
 
 __all__ = ["Progress", "ServerError", "Timing", "Unreachable", "Welcome", "probe", "solve"]
-
-
-class Progress(NamedTuple):
-    """How far a solve is.
-
-    Attributes:
-        stage: "connecting", "detecting", or a stage of the solver.
-        done, total: Frames, or steps of that stage; total is 0 where it is not known.
-        fps: Frames (or steps) a second, lately.
-        seconds_left: Of this stage, or None.
-        notice: What the user should know, once; "" mostly.
-    """
-
-    stage: str
-    done: int
-    total: int
-    fps: float
-    seconds_left: float | None
-    notice: str
 
 
 def solve(
@@ -96,7 +77,7 @@ class _Solve:
     ) -> None:
         self._source, self._settings, self._connection = source, settings, connection
         self._cancelled, self._restart, self._timing = cancelled, restart, timing
-        self._tell = _Teller(progress, source.info.frame_count)
+        self._tell = Teller(progress, source.info.frame_count)
         self._losses = 0
         self._beginnings = 0
         self._live = False
@@ -146,16 +127,7 @@ class _Solve:
         if self._session:
             link.send(CONTROL, encode("resume", session=self._session))
         else:
-            info = self._source.info
-            video = {
-                "name": info.path.name,
-                "width": info.width,
-                "height": info.height,
-                "fps": info.fps,
-                "frame_count": info.frame_count,
-                "duration": info.duration,
-            }
-            request = encode("open", settings=self._settings.to_json(), video=video)
+            request = encode("open", settings=self._settings.to_json(), video=self._source.info.facts())
             if len(request[0]) > self._limits.open_bytes:
                 raise WireError(
                     f"the settings take {len(request[0])} bytes; the server takes {self._limits.open_bytes}"
@@ -188,7 +160,7 @@ class _Solve:
         """Send what there is credit for, heed what arrives, until the result is there."""
         pulse = Pulse(link, self._timing, self._session, self._cursor)
         finished = False
-        self._tell.total = self._read if self._frames is None else self._source.info.frame_count
+        self._tell.frames = self._read if self._frames is None else self._source.info.frame_count
         self._tell.stage("detecting", self._acknowledged)
         while True:
             self._check_cancelled()
@@ -223,7 +195,7 @@ class _Solve:
         self._noticed = len(self._source.notices)
         if frame is None:
             self._frames = None
-            self._tell.total = self._read
+            self._tell.frames = self._read
             return False
         if frame.index >= self._limits.frames:
             raise ServerError(
@@ -255,7 +227,7 @@ class _Solve:
                 self._acknowledged = message["next_index"]
                 while self._window and self._window[0][0] < self._acknowledged:
                     self._window.popleft()
-                self._tell.done(self._acknowledged)
+                self._tell.detected(self._acknowledged)
         if message.type == "pong":
             pulse.heard(message)
         elif message.type == "progress":
@@ -322,47 +294,3 @@ class _Solve:
         before, self._connection = self._connection, self._restart()
         if self._session and self._connection.server_public != before.server_public:
             self._again("the server was restarted")
-
-
-class _Teller:
-    """Turns counts into `Progress`, with a rate over the last seconds."""
-
-    _SPAN = 8.0
-
-    def __init__(self, report: Callable[[Progress], None], total: int) -> None:
-        self._report = report
-        self.total = total
-        self._stage = ""
-        self._marks: deque[tuple[float, int]] = deque()
-
-    def stage(self, name: str, done: int = 0) -> None:
-        """Begin a stage."""
-        self._stage = name
-        self._marks.clear()
-        self.done(done)
-
-    def step(self, stage: str, done: int, total: int) -> None:
-        """Tell a step of the solver."""
-        self.total = total
-        if stage != self._stage:
-            self.stage(stage, done)
-        else:
-            self.done(done)
-
-    def done(self, done: int) -> None:
-        """Tell how much of the stage is done."""
-        self._marks.append((time.monotonic(), done))
-        while len(self._marks) > 2 and self._marks[-1][0] - self._marks[1][0] > self._SPAN:
-            self._marks.popleft()
-        self._send("")
-
-    def notice(self, text: str) -> None:
-        """Tell the user a line."""
-        self._send(text)
-
-    def _send(self, notice: str) -> None:
-        (began, first), (now, done) = self._marks[0], self._marks[-1]
-        rate = (done - first) / (now - began) if now > began else 0.0
-        total = max(self.total, done) if self.total else 0
-        left = (total - done) / rate if rate > 0 and total else None
-        self._report(Progress(self._stage, done, total, rate, left, notice))

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -53,6 +53,17 @@ class VideoInfo:
     fps: float
     frame_count: int
     duration: float
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a backend is told of the video, as plain JSON values: everything but where it lies."""
+        return {
+            "name": self.path.name,
+            "width": self.width,
+            "height": self.height,
+            "fps": self.fps,
+            "frame_count": self.frame_count,
+            "duration": self.duration,
+        }
 
 
 class Frame(NamedTuple):

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -114,7 +114,7 @@ class Link:
             socket.disable_monitor()
         self._context.destroy(linger=round(linger * 1000))
 
-    def send(self, channel: str, parts: list[bytes | memoryview]) -> None:
+    def send(self, channel: str, parts: Sequence[bytes | memoryview]) -> None:
         """Queue a message; large parts are sent without a copy, so they must not change.
 
         Raises:

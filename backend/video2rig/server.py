@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import threading
@@ -77,8 +78,12 @@ def serve(
             finally:
                 board.connection.remove(path)
     finally:
-        board.close()
+        ended = board.close()
     log.info("ended")
+    if not ended and threading.current_thread() is threading.main_thread():
+        # a thread deep in torch cannot be stopped, and the interpreter's own end beside it would abort the process
+        logging.shutdown()
+        os._exit(0)
     return 0
 
 

@@ -23,6 +23,8 @@ from .wire import Limits, encode
 log = logging.getLogger(__name__)
 
 MAX_SIDE_OF_SOURCE = 1 << 16
+PUSH_SECONDS = 0.5
+"""A push should not take longer: progress, cancel and other sessions wait for its end."""
 PROGRESS_SECONDS = 0.1
 """Between two messages that tell how far a solve is."""
 
@@ -110,6 +112,7 @@ class Session:
         self._limits, self._turns, self._post = limits, turns, post
         self._queue: queue.Queue[_Pushed | None] = queue.Queue()
         self._stop = threading.Event()
+        self._most = 1
         self._shape: tuple[int, ...] | None = None
         self._last_time = -float("inf")
         self._finished = False
@@ -169,6 +172,10 @@ class Session:
         self._stop.set()
         self._queue.put(None)
 
+    def join(self, seconds: float) -> None:
+        """Wait for the worker's end, at most so long."""
+        self._thread.join(seconds)
+
     def _work(self) -> None:
         try:
             channel, parts = self._outcome()
@@ -198,28 +205,31 @@ class Session:
         return CONTROL, encode("error", session=self.name, code="solve", message=line)
 
     def _run(self) -> Take:
+        report = self._reporter()
+        report("preparing", 0, 0)  # the first session loads the networks
         with self._turn(self._turns.detecting):
             pipeline = self._factory(self._settings, self._video)
         for batch in self._batches():
             images = np.stack([frame.image for frame in batch])
             times = np.array([frame.time for frame in batch])
             with self._turn(self._turns.detecting):
+                began = time.monotonic()
                 pipeline.push(images, times, batch[0].scale)
+                self._adapt(time.monotonic() - began)
             self.processed += len(batch)
             credit = self._limits.credit
             self._post(self, CONTROL, encode("ack", session=self.name, next_index=self.processed, credit=credit))
         self._check()
         self.state = "solving"
         with self._turn(self._turns.solving):
-            return pipeline.solve(self._reporter())
+            return pipeline.solve(report)
 
     def _batches(self) -> Iterator[list[_Pushed]]:
-        """Yield frames as they arrive, several at a time if they wait, at most half the credit, of one scale."""
-        most = max(1, self._limits.credit // 2)
+        """Yield frames as they arrive, several at a time if they wait, of one scale."""
         while (item := self._queue.get()) is not None:
             self._check()
             batch = [item]
-            for _ in range(min(self._queue.qsize(), most - 1)):
+            for _ in range(min(self._queue.qsize(), self._most - 1)):
                 item = self._queue.get()
                 if item is None:
                     yield batch
@@ -229,6 +239,13 @@ class Session:
                     batch = []
                 batch.append(item)
             yield batch
+
+    def _adapt(self, seconds: float) -> None:
+        """Choose how many frames are pushed at once, from how long the last push took."""
+        if seconds > PUSH_SECONDS:
+            self._most = max(1, self._most // 2)
+        elif seconds < PUSH_SECONDS / 2:
+            self._most = max(1, min(self._most * 2, self._limits.credit // 2))
 
     def _reporter(self) -> Callable[[str, int, int], None]:
         told = (-float("inf"), "")

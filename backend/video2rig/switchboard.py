@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 BURST = 32
 """Messages of one socket that are handled before the others are looked at."""
 TICK_SECONDS = 0.5
+CLOSE_SECONDS = 3.0
+"""For the workers to come to their next step at the end."""
 
 _WAKE = "inproc://wake"
 _REQUESTS = ("hello", "open", "resume", "ping", "cancel", "frame", "finish", "done")
@@ -127,12 +129,17 @@ class Switchboard:
             waiting = any([self._receive(channel) for channel, socket in self._sockets.items() if socket in ready])
             self._tidy()
 
-    def close(self) -> None:
-        """Stop every session and close the sockets."""
-        for session in [*self._sessions.values(), *self._ending]:
+    def close(self) -> bool:
+        """Stop every session and close the sockets; return whether all workers ended in time."""
+        sessions = [*self._sessions.values(), *self._ending]
+        for session in sessions:
             session.stop()
         with self._waker_lock:
             self._context.destroy(linger=200)
+        deadline = time.monotonic() + CLOSE_SECONDS
+        for session in sessions:
+            session.join(max(0.0, deadline - time.monotonic()))
+        return not any(session.alive for session in sessions)
 
     def _receive(self, channel: str) -> bool:
         """Handle messages of one socket; return whether it was a full burst."""

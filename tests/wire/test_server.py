@@ -139,6 +139,22 @@ def test_cancel_frees_the_session(start_server, flags):
     assert time.monotonic() - began < 10
 
 
+def test_cancel_frees_the_session_even_when_the_connection_is_lost(start_server, start_proxy):
+    server = start_server("--push-seconds", "0.01")
+    proxy = start_proxy(server.connection.control_endpoint)
+    connection = dataclasses.replace(server.connection, control_endpoint=proxy.endpoint)
+    cancelled = threading.Event()
+
+    def lose() -> None:
+        proxy.cut()
+        cancelled.set()
+
+    with pytest.raises(Cancelled):
+        run(SyntheticVideo(60, at={30: lose}), connection, cancelled=cancelled)
+    server.wait_log("freed, cancelled")
+    wait_free(server.connection)
+
+
 def test_a_killed_server_is_replaced_and_the_take_is_the_same(start_server):
     first = start_server("--push-seconds", "0.002")
     video = SyntheticVideo(60, at={40: first.kill})
@@ -276,7 +292,7 @@ def test_a_server_with_other_keys_is_not_believed(shared_server):
 
 
 def test_another_protocol_is_refused_with_both_versions(shared_server):
-    header = json.loads(encode("hello", package="9.9.9")[0])
+    header = json.loads(bytes(encode("hello", package="9.9.9")[0]))
     with Link(shared_server.connection) as link:
         error = ask(link, [json.dumps(header | {"v": 2}).encode()], "error")
     assert error["code"] == "version"
