@@ -16,8 +16,6 @@ from . import __version__
 from .errors import Video2RigError
 from .settings import CONTACT_MODES, DETECTORS, DEVICES, Settings
 
-_BATCH = 8
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
@@ -107,8 +105,9 @@ class _ProgressLine:
 
 
 def _solve(options: argparse.Namespace) -> int:
-    from .frames import open_video
+    from .frames import fitted, open_video
     from .pipeline import Backend, Pipeline
+    from .wire import Limits
 
     settings = Settings(
         device=options.device,
@@ -122,21 +121,12 @@ def _solve(options: argparse.Namespace) -> int:
     source = open_video(options.video, fps=options.fps)
     backend = Backend(settings.device)
     print(f"video2rig: {backend.notice}", file=sys.stderr)
-    info = source.info
-    pipeline = Pipeline(settings, info.to_json(), backend)
+    pipeline = Pipeline(settings, source.info.facts(), backend)
     progress = _ProgressLine(options.json_progress)
-    images: list[np.ndarray] = []
-    times: list[float] = []
     for frame in source.frames():
-        images.append(frame.image)
-        times.append(frame.time)
-        if len(images) == _BATCH:
-            pipeline.push(np.stack(images), np.array(times))
-            images.clear()
-            times.clear()
-            progress("detecting", frame.index + 1, max(info.frame_count, frame.index + 1))
-    if images:
-        pipeline.push(np.stack(images), np.array(times))
+        frame, scale = fitted(frame, Limits().max_side)
+        pipeline.push(frame.image[None], np.array([frame.time]), scale)
+        progress("detecting", frame.index + 1, max(source.info.frame_count, frame.index + 1))
     take = pipeline.solve(progress)
     progress.close()
     take.save(options.output)

@@ -71,7 +71,7 @@ class Pipeline:
         self._settings = settings
         self._video = dict(video)
         self._backend = backend
-        self._follower = FollowOne(backend.detector)
+        self._follower = FollowOne(backend.detector, fps=float(video.get("fps") or 30.0))
         self._times: list[np.ndarray] = []
         self._scales: list[np.ndarray] = []
 
@@ -92,9 +92,10 @@ class Pipeline:
         Raises:
             NobodySeen: No frame shows a person.
         """
-        return solve_keypoints(self._keypoints(), self._settings, self._video, self._provenance(), progress)
+        return solve_keypoints(self.keypoints(), self._settings, self._video, self._provenance(), progress)
 
-    def _keypoints(self) -> Keypoints:
+    def keypoints(self) -> Keypoints:
+        """Return what was seen of the person; no frame can be pushed after."""
         self._follower.finish()
         positions, confidence, world = self._follower.keypoints()
         scale = np.concatenate(self._scales)[:, None, None]
