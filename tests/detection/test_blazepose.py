@@ -65,15 +65,10 @@ def test_sampling_equals_a_warp(seed: int, height: int, width: int) -> None:
     angle, n = 6 * random.random() - 3, 24
     c, s = size / n * math.cos(angle), size / n * math.sin(angle)
     corner = centre - size / 2 * np.array([math.cos(angle) - math.sin(angle), math.sin(angle) + math.cos(angle)])
-    expected = cv2.remap(
-        images[1].astype(np.float32),
-        *(
-            (corner[k] + a * np.arange(n)[None] + b * np.arange(n)[:, None]).astype(np.float32)
-            for k, a, b in ((0, c, -s), (1, s, c))
-        ),
-        cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_CONSTANT,
-    )
+    columns, rows = np.arange(n)[None], np.arange(n)[:, None]
+    x = (corner[0] + c * columns - s * rows).astype(np.float32)
+    y = (corner[1] + s * columns + c * rows).astype(np.float32)
+    expected = cv2.remap(images[1].astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     roi = Roi(torch.tensor(centre[None]).float(), torch.tensor([size]), torch.tensor([angle]))
     got = blazepose.sample_crops(torch.from_numpy(images), roi, torch.tensor([1]), n)[0].permute(1, 2, 0) * 255
     # remap rounds coordinates to 1/32 px
@@ -227,7 +222,7 @@ def test_detector_follows_a_moved_person(model: BlazePose) -> None:
     shifted = np.roll(image, 150, axis=1)  # down by 150 px
     one, other = model.detect(torch.from_numpy(np.concatenate([image, shifted])))
     assert len(one.score) == len(other.score) == 1
-    radius = np.linalg.norm(one.circle - one.hip)
+    radius = float(np.linalg.norm(one.circle - one.hip))
     np.testing.assert_allclose(other.hip - one.hip, [[0, 150]], atol=0.1 * radius)
 
 
