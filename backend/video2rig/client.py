@@ -97,16 +97,21 @@ class _Solve:
         self._acknowledged = 0
 
     def run(self) -> Take:
+        try:
+            return self._persist()
+        except BaseException:
+            if self._session:
+                self._free_anew()
+            raise
+
+    def _persist(self) -> Take:
+        """Go on, over as many connections as it takes."""
         while True:
             try:
                 self._tell.stage("connecting")
                 return self._connected()
             except Unreachable as error:
-                try:
-                    self._recover(error)
-                except Cancelled:
-                    self._free_anew()
-                    raise
+                self._recover(error)
             except _SessionGone:
                 self._again("the server no longer has this video")
 
@@ -253,6 +258,7 @@ class _Solve:
             deadline = time.monotonic() + _FREE_SECONDS
             while time.monotonic() < deadline:
                 if any(message.type in ("cancelled", "error") for message in link.poll(0.1)):
+                    self._session = ""
                     return
         except Video2RigError:
             return

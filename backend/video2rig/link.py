@@ -76,7 +76,11 @@ class Link:
     """
 
     def __init__(self, connection: Connection) -> None:
-        """Begin to connect; nothing is waited for."""
+        """Begin to connect; nothing is waited for.
+
+        Raises:
+            Unreachable: The address cannot be.
+        """
         self.connection = connection
         self._context = zmq.Context()
         self._sockets: dict[str, zmq.Socket[bytes]] = {}
@@ -84,21 +88,28 @@ class Link:
         self._poller = zmq.Poller()
         self._trouble: Video2RigError | None = None
         ends = ((CONTROL, connection.control_endpoint), (FRAMES, connection.frames_endpoint))
-        for channel, endpoint in ends:
-            socket = self._context.socket(zmq.DEALER)
-            socket.linger = 0
-            socket.ipv6 = "[" in endpoint
-            socket.maxmsgsize = MAX_RESULT_PART_BYTES
-            socket.curve_serverkey = connection.server_public.encode()
-            socket.curve_publickey = connection.client_public.encode()
-            socket.curve_secretkey = connection.client_secret.encode()
-            # never by itself: what was on its way is lost with a connection, so the session must be resumed first
-            socket.reconnect_ivl = -1
-            monitor = socket.get_monitor_socket(_REFUSED | _BROKEN | _LOST | _ABSENT)
-            socket.connect(endpoint)
-            self._sockets[channel], self._monitors[channel] = socket, monitor
-            self._poller.register(monitor, zmq.POLLIN)
-            self._poller.register(socket, zmq.POLLIN)
+        try:
+            for channel, endpoint in ends:
+                self._connect(channel, endpoint)
+        except zmq.ZMQError as error:
+            self.close()
+            raise Unreachable(f"cannot connect to {connection.control_endpoint}: {error.strerror}") from error
+
+    def _connect(self, channel: str, endpoint: str) -> None:
+        socket = self._context.socket(zmq.DEALER)
+        self._sockets[channel] = socket
+        socket.linger = 0
+        socket.ipv6 = "[" in endpoint
+        socket.maxmsgsize = MAX_RESULT_PART_BYTES
+        socket.curve_serverkey = self.connection.server_public.encode()
+        socket.curve_publickey = self.connection.client_public.encode()
+        socket.curve_secretkey = self.connection.client_secret.encode()
+        # never by itself: what was on its way is lost with a connection, so the session must be resumed first
+        socket.reconnect_ivl = -1
+        self._monitors[channel] = socket.get_monitor_socket(_REFUSED | _BROKEN | _LOST | _ABSENT)
+        socket.connect(endpoint)
+        self._poller.register(self._monitors[channel], zmq.POLLIN)
+        self._poller.register(socket, zmq.POLLIN)
 
     def __enter__(self) -> Link:
         return self

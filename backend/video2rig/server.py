@@ -135,12 +135,14 @@ def _refuse_second(path: Path) -> None:
 
 @contextmanager
 def _until_signal() -> Iterator[threading.Event]:
-    """Give an event that SIGINT and SIGTERM set, and put the former handlers back."""
+    """Give an event that SIGINT, SIGTERM and SIGHUP set, and put the former handlers back."""
     signalled = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield signalled
         return
-    names = (signal.SIGINT, signal.SIGTERM)
+    names = [signal.SIGINT, signal.SIGTERM]
+    if sys.platform != "win32":
+        names.append(signal.SIGHUP)
     before = {name: signal.signal(name, lambda *_: signalled.set()) for name in names}
     try:
         yield signalled

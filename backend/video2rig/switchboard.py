@@ -160,6 +160,10 @@ class Switchboard:
             except Refusal as error:
                 log.info("a request was refused: %s", error)
                 self._refuse(channel, peer.bytes, session, error.code, str(error))
+            except Exception:
+                # a defect of ours, which one client met; the others' sessions must not end with it
+                log.exception("a %s message could not be handled", channel)
+                self._refuse(channel, peer.bytes, session, "server", "the server failed; its log says where")
         return True
 
     def _handle(self, channel: str, peer: bytes, message: Message) -> None:

@@ -65,6 +65,7 @@ def test_a_file_that_others_may_read_is_refused(tmp_path: Path):
     [
         {"server_public": "short"},
         {"client_secret": "ä" * 40},
+        {"server_public": "#" * 40},
         {"client_public": 7},
         {"control_endpoint": "ipc:///tmp/x"},
         {"control_endpoint": "tcp://127.0.0.1"},

@@ -291,6 +291,13 @@ def test_a_server_with_other_keys_is_not_believed(shared_server):
         probe(other)
 
 
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "256.1.1.1", "a b", "[::1]"])
+def test_an_address_that_cannot_be(shared_server, host):
+    ends = {name: f"tcp://{host}:9" for name in ("control_endpoint", "frames_endpoint")}
+    with pytest.raises(Unreachable):
+        probe(dataclasses.replace(shared_server.connection, **ends), timeout=0.5)
+
+
 def test_another_protocol_is_refused_with_both_versions(shared_server):
     header = json.loads(bytes(encode("hello", package="9.9.9")[0]))
     with Link(shared_server.connection) as link:
@@ -426,6 +433,15 @@ def test_the_server_survives_random_messages(shared_server, channel, parts):
     with Link(shared_server.connection) as link:
         error = ask(link, parts, "error", channel=channel)
         assert error["code"] == "malformed" and "\n" not in error["message"]
+
+
+def test_deep_nesting_does_not_end_the_server(shared_server):
+    video = {"name": "v", "width": 64, "height": 48, "fps": 25.0, "frame_count": 10, "duration": 0.4}
+    for depth in range(100, 3000, 100):
+        header = {"v": 1, "type": "open", "video": video, "settings": {"height": 7}}
+        parts = [json.dumps(header).replace(": 7", ": " + "[" * depth + "]" * depth).encode()]
+        with Link(shared_server.connection) as link:
+            assert "\n" not in ask(link, parts, "error")["message"]
 
 
 def test_messages_on_the_wrong_socket_are_refused(shared_server):
