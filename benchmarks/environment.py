@@ -7,6 +7,7 @@ import os
 import platform
 
 import torch
+
 import video2rig
 
 

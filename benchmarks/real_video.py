@@ -22,13 +22,13 @@ from types import ModuleType
 
 import numpy as np
 from environment import describe
+
 from video2rig.device import set_cpu_threads
 from video2rig.formats.joints import write_joints
-from video2rig.frames import fitted, open_video
+from video2rig.frames import open_video
 from video2rig.pipeline import Backend, Pipeline
 from video2rig.settings import Settings
 from video2rig.take import Take
-from video2rig.wire import Limits
 
 CLIP = "balancing"
 ANGLES = ("knee", "hip3", "elbow", "ankle", "shoulder")
@@ -75,9 +75,7 @@ def solve(path: Path, focal: float, backend: Backend) -> Take:
     source = open_video(path)
     field_of_view = 2 * math.atan(max(source.info.width, source.info.height) / 2 / focal)
     pipeline = Pipeline(Settings(field_of_view=field_of_view), source.info.facts(), backend)
-    for frame in source.frames():
-        shrunk, scale = fitted(frame, Limits().max_side)
-        pipeline.push(shrunk.image[None], np.array([frame.time]), scale)
+    pipeline.push_all(source)
     return pipeline.solve()
 
 

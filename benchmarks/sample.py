@@ -18,14 +18,14 @@ from pathlib import Path
 import numpy as np
 from environment import describe
 from scipy.spatial.transform import Rotation
+
 from video2rig.device import set_cpu_threads
-from video2rig.frames import fitted, open_video
+from video2rig.frames import open_video
 from video2rig.keypoints import Keypoints
 from video2rig.kinematics import joint_positions
 from video2rig.pipeline import Backend, Pipeline, solve_keypoints
 from video2rig.settings import Settings
 from video2rig.take import Take
-from video2rig.wire import Limits
 
 SAMPLE = Path(__file__).parents[1] / "tests" / "sample"
 TWISTING = ("left_shoulder", "right_shoulder", "left_hip", "right_hip", "left_elbow", "right_elbow")
@@ -59,9 +59,7 @@ def detect(backend: Backend) -> tuple[Keypoints, dict]:
     """Return what the detector sees in the sample, and the facts about the video."""
     source = open_video(SAMPLE / "sample.mp4")
     pipeline = Pipeline(Settings(), source.info.facts(), backend)
-    for frame in source.frames():
-        shrunk, scale = fitted(frame, Limits().max_side)
-        pipeline.push(shrunk.image[None], np.array([frame.time]), scale)
+    pipeline.push_all(source)
     return pipeline.keypoints(), source.info.facts()
 
 

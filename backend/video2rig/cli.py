@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command line: ``video2rig solve | joints | serve | doctor``."""
+"""The command line: ``video2rig solve | joints | serve | fetch | doctor``."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
 
 from . import __version__
 from .errors import Video2RigError
@@ -69,6 +68,10 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--parent-pid", type=int, help="stop when this process ends")
     serve.set_defaults(run=_serve)
 
+    fetch = commands.add_parser("fetch", help="fetch a network's weights, and show their licence")
+    fetch.add_argument("name", choices=DETECTORS)
+    fetch.set_defaults(run=_fetch)
+
     doctor = commands.add_parser("doctor", help="tell what is installed, and what is wrong")
     doctor.add_argument("--json", action="store_true")
     doctor.set_defaults(run=_doctor)
@@ -76,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _degrees(value: float | None) -> float | None:
-    return None if value is None else float(np.radians(value))
+    return None if value is None else math.radians(value)
 
 
 class _ProgressLine:
@@ -105,9 +108,8 @@ class _ProgressLine:
 
 
 def _solve(options: argparse.Namespace) -> int:
-    from .frames import fitted, open_video
+    from .frames import open_video
     from .pipeline import Backend, Pipeline
-    from .wire import Limits
 
     settings = Settings(
         device=options.device,
@@ -123,10 +125,7 @@ def _solve(options: argparse.Namespace) -> int:
     print(f"video2rig: {backend.notice}", file=sys.stderr)
     pipeline = Pipeline(settings, source.info.facts(), backend)
     progress = _ProgressLine(options.json_progress)
-    for frame in source.frames():
-        frame, scale = fitted(frame, Limits().max_side)
-        pipeline.push(frame.image[None], np.array([frame.time]), scale)
-        progress("detecting", frame.index + 1, max(source.info.frame_count, frame.index + 1))
+    pipeline.push_all(source, progress)
     take = pipeline.solve(progress)
     progress.close()
     take.save(options.output)
@@ -153,6 +152,14 @@ def _serve(options: argparse.Namespace) -> int:
         connection_path=options.connection_file,
         parent_pid=options.parent_pid,
     )
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    from . import weights
+
+    for name, path in weights.fetch(options.name).items():
+        print(f"{name}: {path}")
+    return 0
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -18,6 +18,7 @@ from . import __version__, weights
 from .camera import Camera
 from .detection import BlazePose, FollowOne
 from .device import resolve_device
+from .frames import VideoSource, fitted
 from .ground import estimate_up, find_contacts, place_camera, up_of_tilt
 from .human import DEFAULT_HEIGHT, default_human
 from .ik import Anchors, BodyModel, Pose, SequenceSolver, Solution
@@ -25,6 +26,7 @@ from .keypoints import Keypoints
 from .motion import Contact, Motion
 from .settings import Settings
 from .take import Take
+from .wire import Limits
 
 DEFAULT_FIELD_OF_VIEW = np.radians(62.0)
 """Across the longer side of the picture: the main camera of common phones while filming, within 10 degrees."""
@@ -85,6 +87,17 @@ class Pipeline:
         self._follower.push(images)
         self._times.append(np.asarray(times, dtype=np.float64))
         self._scales.append(np.full(len(images), scale))
+
+    def push_all(self, source: VideoSource, progress: Progress = lambda stage, done, total: None) -> None:
+        """Read a whole video, as small as a client would send it.
+
+        Raises:
+            VideoError: It cannot be read.
+        """
+        for frame in source.frames():
+            shrunk, scale = fitted(frame, Limits().max_side)
+            self.push(shrunk.image[None], np.array([frame.time]), scale)
+            progress("detecting", frame.index + 1, max(source.info.frame_count, frame.index + 1))
 
     def solve(self, progress: Progress = lambda stage, done, total: None) -> Take:
         """Solve all frames that were pushed.
