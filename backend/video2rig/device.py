@@ -1,22 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which processor computes: chosen once, said aloud, never changed silently.
-
-On CPUs, torch's threads wait for each other by spinning. Where another program has the cores (Blender, say), two
-threads on two cores were measured to take 300 to 580 ms for what one takes 24 and two that sleep while waiting take
-29. So this module asks for waiting without spinning; that works only if it is imported before torch is.
-"""
+"""Which processor computes: chosen once, said aloud, never changed silently."""
 
 from __future__ import annotations
 
 import os
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 import torch
 
 from .errors import Video2RigError
+from .settings import DEVICES
 
-DEVICES = ("auto", "cpu", "cuda")
 MAX_CPU_THREADS = 8
 
 
