@@ -32,7 +32,6 @@ from video2rig.take import Take
 
 CLIP = "balancing"
 ANGLES = ("knee", "hip3", "elbow", "ankle", "shoulder")
-JOINT_NAMES = {"BigToe": "big_toe"}
 
 
 def main() -> int:
@@ -90,12 +89,17 @@ def score_take(scoring: ModuleType, take: Take, camera: str) -> dict:
 def score_detector(scoring: ModuleType, take: Take, camera: str) -> dict:
     """Score the 3D landmarks of the detector as they are."""
     names = take.keypoints.names
-    sides = {"R": "right_", "L": "left_"}
-    order = [names.index(sides[n[0]] + JOINT_NAMES.get(n[1:], n[1:].lower())) for n in scoring.JALL]
+    order = [names.index(_keypoint(joint)) for joint in scoring.JALL]
     world = take.keypoints.world
     assert world is not None
     prediction = ({}, take.motion.times, world[:, order], take.keypoints.positions[:, order])
     return scoring.evaluate(prediction, CLIP, camera)
+
+
+def _keypoint(joint: str) -> str:
+    """Return the keypoint's name for a joint of the reference: RBigToe is right_big_toe."""
+    side = "right_" if joint.startswith("R") else "left_"
+    return side + ("big_toe" if joint[1:] == "BigToe" else joint[1:].lower())
 
 
 def _row(score: dict) -> list[float]:

@@ -3,8 +3,8 @@
 
 import os
 
-# Torch's threads sleep while they wait for each other. Where another program has the cores (Blender, say), two threads
-# that spin were measured to take 300 to 580 ms for what one takes 24, and two that sleep 29. OpenMP reads this once, when
+# Torch's threads sleep while they wait for each other. Where another program has the cores (Blender, say), two that
+# spin were measured to take 300 to 580 ms for what one takes 24, and two that sleep 29. OpenMP reads this once, when
 # torch is loaded, so it stands before anything that loads it.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 

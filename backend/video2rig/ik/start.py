@@ -55,7 +55,7 @@ def _trunk_orientation(model: BodyModel, observation: Observation) -> Tensor:
     seen = seen - seen.mean(1, keepdim=True)
     turn = _upright(observation.rays[:, trunk])
     flat = seen.flatten(1).norm(dim=1) < 1e-6
-    turn[~flat] = roma.special_procrustes(seen[~flat].transpose(1, 2) @ resting)
+    turn[~flat] = torch.as_tensor(roma.special_procrustes(seen[~flat].transpose(1, 2) @ resting))
     return turn @ rest[0, :3, :3]
 
 
