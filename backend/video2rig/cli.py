@@ -125,9 +125,11 @@ def _solve(options: argparse.Namespace) -> int:
     print(f"video2rig: {backend.notice}", file=sys.stderr)
     pipeline = Pipeline(settings, source.info.facts(), backend)
     progress = _ProgressLine(options.json_progress)
-    pipeline.push_all(source, progress)
-    take = pipeline.solve(progress)
-    progress.close()
+    try:
+        pipeline.push_all(source, progress)
+        take = pipeline.solve(progress)
+    finally:
+        progress.close()  # an error's line begins a line
     take.save(options.output)
     print(f"video2rig: wrote {options.output}", file=sys.stderr)
     return 0

@@ -156,7 +156,9 @@ def run(
 def assert_same(first: Take, second: Take) -> None:
     """Two takes are the same, bit by bit."""
     (header, arrays), (other_header, other_arrays) = first.pack(), second.pack()
-    assert header == other_header
+    for name, entry in header.items():
+        assert entry == other_header[name], name
+    assert header.keys() == other_header.keys()
     assert arrays.keys() == other_arrays.keys()
     for name, array in arrays.items():
         np.testing.assert_array_equal(array, other_arrays[name], err_msg=name)

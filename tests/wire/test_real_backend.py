@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The whole way with the real networks and the real solver: client, `video2rig serve`, and back, with accidents."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from harness import session_count
+from test_frames import ffmpeg
+
+from shared_data import SAMPLE, blazepose_files
+from video2rig.client import Progress, probe, solve
+from video2rig.connection import Connection
+from video2rig.errors import Cancelled
+from video2rig.frames import VideoSource, open_video
+from video2rig.launcher import LocalServer
+from video2rig.pipeline import Backend, Pipeline
+from video2rig.settings import Settings
+from video2rig.take import Take
+
+FRAMES = 40
+FREED_SECONDS = 2.0
+MOMENTS = {"detecting": FRAMES // 3, "solving": 1}
+"""Accidents happen in these stages, once so many frames of them are done."""
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> VideoSource:
+    """The beginning of the sample."""
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    return open_video(ffmpeg(path, "-i", str(SAMPLE), "-frames:v", str(FRAMES), "-c", "copy"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(clip: VideoSource) -> Take:
+    """What the pipeline makes of the clip in this process."""
+    blazepose_files()
+    pipeline = Pipeline(Settings(device="cpu"), clip.info.facts(), Backend("cpu"))
+    pipeline.push_all(clip)
+    return pipeline.solve()
+
+
+def assert_close(first: Take, second: Take) -> None:
+    """Two takes are the same, but for sums whose last bit depends on where in memory the numbers lie."""
+    (header, arrays), (other_header, other_arrays) = first.pack(), second.pack()
+    assert arrays.keys() == other_arrays.keys()
+    for name, array in arrays.items():
+        np.testing.assert_allclose(array, other_arrays[name], rtol=0, atol=1e-9, err_msg=name)
+    for value, other in zip(leaves(header), leaves(other_header), strict=True):
+        assert value == (pytest.approx(other, abs=1e-9) if isinstance(other, float) else other)
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    """The single values in nested JSON, with the names of objects' entries."""
+    if isinstance(value, dict):
+        for name in sorted(value):
+            yield name
+            yield from leaves(value[name])
+    elif isinstance(value, list | tuple):
+        for entry in value:
+            yield from leaves(entry)
+    else:
+        yield value
+
+
+def solve_clip(
+    clip: VideoSource,
+    connection: Connection,
+    tell: Callable[[Progress], None],
+    cancelled: threading.Event | None = None,
+    restart: Callable[[], Connection] | None = None,
+) -> Take:
+    return solve(
+        clip,
+        Settings(device="cpu"),
+        connection,
+        progress=tell,
+        cancelled=cancelled or threading.Event(),
+        restart=restart,
+    )
+
+
+def test_the_take_is_that_of_the_pipeline(real_server: LocalServer, clip: VideoSource, undisturbed: Take) -> None:
+    told: list[Progress] = []
+    take = solve_clip(clip, real_server.ensure(), told.append)
+    assert len(take.motion) == FRAMES and take.keypoints.seen().all()
+    assert_close(take, undisturbed)
+    stages = dict.fromkeys(progress.stage for progress in told)
+    assert [stage for stage in stages if stage != "preparing"] == [
+        "connecting",
+        "detecting",
+        "solving",
+        "holding feet still",
+    ]
+    assert not any(progress.notice for progress in told)
+
+
+@pytest.mark.parametrize("stage", MOMENTS)
+def test_cancel_frees_the_session_and_the_next_one_is_served(
+    stage: str, real_server: LocalServer, clip: VideoSource, tmp_path: Path
+) -> None:
+    connection = real_server.ensure()
+    cancelled = threading.Event()
+    moments: list[float] = []
+
+    def tell(progress: Progress) -> None:
+        if progress.stage == stage and progress.done >= MOMENTS[stage] and not cancelled.is_set():
+            assert probe(connection).sessions == 1
+            moments.append(time.monotonic())
+            cancelled.set()
+
+    with pytest.raises(Cancelled):
+        solve_clip(clip, connection, tell, cancelled)
+    while probe(connection).sessions or session_count(connection):  # the latter counts workers that still run
+        assert time.monotonic() - moments[0] < FREED_SECONDS
+    assert time.monotonic() - moments[0] < FREED_SECONDS
+    short = open_video(ffmpeg(tmp_path / "short.mp4", "-i", str(SAMPLE), "-frames:v", "4", "-c", "copy"))
+    assert len(solve_clip(short, connection, lambda progress: None).motion) == 4
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a system with SIGKILL")
+def test_a_server_killed_in_detection_and_again_in_the_solve_changes_nothing(
+    real_server: LocalServer, clip: VideoSource, undisturbed: Take
+) -> None:
+    told: list[Progress] = []
+    killed: list[str] = []
+    running = [real_server.ensure()]
+
+    def tell(progress: Progress) -> None:
+        told.append(progress)
+        due = progress.done >= MOMENTS.get(progress.stage, FRAMES + 1)
+        if due and progress.stage not in killed:
+            killed.append(progress.stage)
+            os.kill(running[-1].pid, signal.SIGKILL)
+
+    def restart() -> Connection:
+        running.append(real_server.ensure())
+        return running[-1]
+
+    take = solve_clip(clip, running[0], tell, restart=restart)
+    assert_close(take, undisturbed)
+    assert killed == ["detecting", "solving"]
+    assert len({connection.pid for connection in running}) == 3
+    notices = [progress.notice for progress in told if progress.notice]
+    assert [notice.partition("; ")[2] for notice in notices] == [
+        "looking for a server",
+        "sending the video again from its first frame",
+    ] * 2
