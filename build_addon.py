@@ -13,6 +13,7 @@ Where a Blender is at hand (``$BLENDER``, or ``blender`` on the PATH) it validat
 from __future__ import annotations
 
 import argparse
+import ast
 import hashlib
 import os
 import platform
@@ -30,21 +31,9 @@ ADDON = ROOT / "blender_addon"
 BACKEND = ROOT / "backend" / "video2rig"
 BUILD = ROOT / "build"
 
-CORE_MODULES = (
-    "errors",
-    "wire",
-    "connection",
-    "client",
-    "launcher",
-    "frames",
-    "skeleton",
-    "camera",
-    "keypoints",
-    "motion",
-    "take",
-    "settings",
-)
-"""Modules of the backend that run inside Blender: numpy, pyzmq and OpenCV are all they import."""
+CORE_ROOTS = ("client", "launcher", "take", "settings")
+"""What the add-on imports of the backend. These modules, and all that they import, run inside Blender: numpy, pyzmq
+and OpenCV are everything that they may ask for."""
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can tell
 
@@ -194,6 +183,32 @@ def fetch_wheel(wheel: Wheel, folder: Path) -> Path:
     return path
 
 
+def core_modules() -> list[str]:
+    """Return the backend's modules that run inside Blender, by following imports from :data:`CORE_ROOTS`.
+
+    Raises:
+        BuildError: A module is absent, or imports the backend otherwise than as ``from .module import name``.
+    """
+    found: set[str] = set()
+    waiting = list(CORE_ROOTS)
+    while waiting:
+        module = waiting.pop()
+        if module in found:
+            continue
+        found.add(module)
+        path = BACKEND / f"{module}.py"
+        if not path.is_file():
+            raise BuildError(f"the core module {path.relative_to(ROOT)} is absent")
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.ImportFrom) or node.level == 0:
+                continue
+            names = [node.module] if node.module else [alias.name for alias in node.names if alias.name[0] != "_"]
+            if node.level != 1 or any("." in name for name in names):
+                raise BuildError(f"{path.name}:{node.lineno} imports across folders; core modules lie side by side")
+            waiting += names
+    return sorted(found)
+
+
 def manifest(target: str) -> str:
     """Return the manifest of one platform's zip: the template with version, platform and wheels."""
     text = (ADDON / "blender_manifest.toml").read_text("utf-8")
@@ -219,11 +234,8 @@ def contents(target: str, wheels: Path) -> dict[str, bytes]:
         '"""What the add-on and the backend share, copied from backend/video2rig."""\n\n'
         f'__version__ = "{version()}"\n'
     ).encode()
-    for module in CORE_MODULES:
-        path = BACKEND / f"{module}.py"
-        if not path.is_file():
-            raise BuildError(f"the core module {path.relative_to(ROOT)} is absent")
-        files[f"core/{module}.py"] = path.read_bytes()
+    for module in core_modules():
+        files[f"core/{module}.py"] = (BACKEND / f"{module}.py").read_bytes()
     for wheel in WHEELS[target]:
         files[f"wheels/{wheel.filename}"] = fetch_wheel(wheel, wheels).read_bytes()
     return files

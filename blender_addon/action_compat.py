@@ -8,6 +8,8 @@ slot; 5.0 took ``Action.fcurves`` away. Keys are written in bulk: ``keyframe_ins
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import bpy
@@ -93,3 +95,18 @@ def read_channel(curve: bpy.types.FCurve) -> tuple[np.ndarray, np.ndarray]:
     co = np.empty(2 * len(curve.keyframe_points), dtype=np.float32)
     curve.keyframe_points.foreach_get("co", co)
     return co[0::2], co[1::2]
+
+
+@contextmanager
+def rest_key(rig: bpy.types.Object, frame: int) -> Iterator[None]:
+    """Hold an armature's rest pose at a frame before its action's first key, for as long as the block runs."""
+    curves = [curve for curve in fcurves(rig) if curve.data_path.endswith((".rotation_quaternion", ".location"))]
+    try:
+        for curve in curves:
+            is_w = curve.data_path.endswith("quaternion") and curve.array_index == 0
+            curve.keyframe_points.insert(frame, 1.0 if is_w else 0.0, options={"FAST"})
+        yield
+    finally:
+        for curve in curves:
+            if curve.keyframe_points[0].co.x == frame:
+                curve.keyframe_points.remove(curve.keyframe_points[0])

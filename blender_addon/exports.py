@@ -10,6 +10,7 @@ from pathlib import Path
 import addon_utils
 import bpy
 
+from . import action_compat
 from .core.errors import Video2RigError
 
 
@@ -17,19 +18,22 @@ class ExportError(Video2RigError):
     """A file that could not be exported."""
 
 
-def _fbx(path: Path, first: int, last: int) -> None:
-    bpy.ops.export_scene.fbx(
-        filepath=str(path),
-        use_selection=True,
-        object_types={"ARMATURE"},
-        add_leaf_bones=False,
-        bake_anim_use_all_actions=False,
-        bake_anim_use_nla_strips=False,
-        bake_anim_simplify_factor=0.0,
-    )
+def _fbx(rig: bpy.types.Object, path: Path, first: int, last: int) -> None:
+    # without a skin FBX holds no bind pose, and readers take the current frame's pose for the rest pose
+    with action_compat.rest_key(rig, first - 1):
+        bpy.context.scene.frame_set(first - 1)
+        bpy.ops.export_scene.fbx(
+            filepath=str(path),
+            use_selection=True,
+            object_types={"ARMATURE"},
+            add_leaf_bones=False,
+            bake_anim_use_all_actions=False,
+            bake_anim_use_nla_strips=False,
+            bake_anim_simplify_factor=0.0,
+        )
 
 
-def _glb(path: Path, first: int, last: int) -> None:
+def _glb(rig: bpy.types.Object, path: Path, first: int, last: int) -> None:
     bpy.ops.export_scene.gltf(
         filepath=str(path),
         export_format="GLB",
@@ -40,11 +44,11 @@ def _glb(path: Path, first: int, last: int) -> None:
     )
 
 
-def _bvh(path: Path, first: int, last: int) -> None:
+def _bvh(rig: bpy.types.Object, path: Path, first: int, last: int) -> None:
     bpy.ops.export_anim.bvh(filepath=str(path), frame_start=first, frame_end=last, rotate_mode="NATIVE")
 
 
-_EXPORTERS: dict[str, tuple[str, Callable[[Path, int, int], None]]] = {
+_EXPORTERS: dict[str, tuple[str, Callable[[bpy.types.Object, Path, int, int], None]]] = {
     ".fbx": ("io_scene_fbx", _fbx),
     ".glb": ("io_scene_gltf2", _glb),
     ".bvh": ("io_anim_bvh", _bvh),
@@ -72,7 +76,7 @@ def export(context: bpy.types.Context, rig: bpy.types.Object, path: Path) -> Non
     start, end = rig.animation_data.action.frame_range
     with _alone(context, rig, int(start), round(end)):
         try:
-            exporter(path, int(start), round(end))
+            exporter(rig, path, int(start), round(end))
         except (RuntimeError, OSError) as error:
             raise ExportError(f"{path} cannot be exported: {str(error).strip().splitlines()[-1]}") from error
     if not path.is_file() or path.stat().st_size == 0:
@@ -83,11 +87,12 @@ def export(context: bpy.types.Context, rig: bpy.types.Object, path: Path) -> Non
 def _alone(context: bpy.types.Context, rig: bpy.types.Object, start: int, end: int) -> Iterator[None]:
     """Select the armature alone and set the scene's range to its action's; put all back afterwards."""
     scene, layer = context.scene, context.view_layer
+    layer.update()
     active, selected = layer.objects.active, [obj for obj in layer.objects if obj.select_get()]
     span = scene.frame_start, scene.frame_end, scene.frame_current, scene.frame_subframe
     try:
         for obj in layer.objects:
-            obj.select_set(obj is rig)
+            obj.select_set(obj == rig)
         layer.objects.active = rig
         scene.frame_start, scene.frame_end = start, end
         yield

@@ -178,7 +178,7 @@ def _look_through(context: bpy.types.Context, camera: bpy.types.Object) -> None:
     if not areas:
         return
     space = max(areas, key=lambda area: area.width * area.height).spaces.active
-    if context.scene.camera is not camera:
+    if context.scene.camera != camera:
         space.use_local_camera = True
         space.camera = camera
     space.region_3d.view_perspective = "CAMERA"

@@ -24,7 +24,7 @@ from .core.take import Take
 from .rig import side_of
 
 _COLOURS = {"left": (0.13, 0.45, 0.95), "right": (0.93, 0.26, 0.18), "centre": (0.98, 0.76, 0.18)}  # RGB
-_HEIGHT = 640  # pixels of each picture in a row
+_BOX = (640, 560)  # width and height that each picture fits into, pixels
 _BONE_WIDTH = 0.12  # of the bone's length
 _SURE = 0.5  # a keypoint of less confidence is drawn hollow
 _LIMBS = (
@@ -104,7 +104,9 @@ def _frames(source: VideoSource, indices: Sequence[int]) -> dict[int, np.ndarray
 
 
 def _fit(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    size = max(1, round(_HEIGHT * width / height)), _HEIGHT
+    """Return the image scaled to fit the box, with the proportions of ``width`` and ``height``."""
+    scale = min(_BOX[0] / width, _BOX[1] / height)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 

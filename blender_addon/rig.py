@@ -33,8 +33,9 @@ def build_armature(
     armature = bpy.data.armatures.new(name)
     rig = bpy.data.objects.new(name, armature)
     collection.objects.link(rig)
+    context.view_layer.update()  # until then the layer does not list it
     for other in context.view_layer.objects:
-        other.select_set(other is rig)
+        other.select_set(other == rig)
     context.view_layer.objects.active = rig
     bpy.ops.object.mode_set(mode="EDIT")
     _add_bones(armature, skeleton)

@@ -28,6 +28,7 @@ _SCENE = ("frame_start", "frame_end", "camera")
 def unchanged_on_error(context: bpy.types.Context) -> Iterator[None]:
     """Run a block that adds to the scene; if it raises, take away all that it added and put back what it set."""
     scene, layer = context.scene, context.view_layer
+    layer.update()
     known = {kind: {item.session_uid for item in getattr(bpy.data, kind)} for kind in _COLLECTIONS}
     render = {key: getattr(scene.render, key) for key in _RENDER}
     settings = {key: getattr(scene, key) for key in _SCENE}
@@ -51,6 +52,7 @@ def unchanged_on_error(context: bpy.types.Context) -> Iterator[None]:
             setattr(scene, key, value)
         if scene.frame_current_final != frame:
             scene.frame_set(int(frame), subframe=frame % 1.0)
+        layer.update()
         for obj in layer.objects:
             obj.select_set(obj in selected)
         layer.objects.active = active

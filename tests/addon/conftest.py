@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The add-on as users get it: its zip, installed as an extension into the Blender that runs the tests.
+
+Works in the bpy module and in a real binary (see run_in_blender.py). Blender's settings live in a scratch folder.
+What stays registered at exit crashes 4.2 and hangs 4.5, so the add-on is disabled at the end.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = "bl_ext.user_default.video2rig"
+
+sys.path[:0] = [str(ROOT), str(ROOT / "backend"), str(Path(__file__).parent)]
+
+_scratch: str | None = None
+if "bpy" not in sys.modules:
+    # read by Blender when bpy is imported, and never again
+    _scratch = tempfile.mkdtemp(prefix="video2rig-blender-")
+    os.environ["BLENDER_USER_RESOURCES"] = _scratch
+
+
+class Addon:
+    """The installed add-on's modules as attributes: ``addon.rig``, ``addon.core.take``."""
+
+    def __init__(self, package: str, zip_path: Path) -> None:
+        self._package = package
+        self.zip_path = zip_path
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return importlib.import_module(f"{self._package}.{name}")
+        except ModuleNotFoundError as error:
+            raise AttributeError(f"the add-on has no module {name!r}") from error
+
+    @property
+    def core(self) -> Addon:
+        return Addon(f"{self._package}.core", self.zip_path)
+
+
+@pytest.fixture(scope="session")
+def addon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Addon]:
+    """Install the zip; take it out again at the end."""
+    bpy = pytest.importorskip("bpy", reason="needs the bpy module or a Blender binary")
+    import addon_utils
+    import build_addon
+
+    path = build_addon.build(build_addon.current_platform(), tmp_path_factory.mktemp("zip"))
+    if "bl_pkg" not in bpy.context.preferences.addons:
+        addon_utils.enable("bl_pkg")
+    # the files of an installed zip take precedence over nothing: an old one must go first
+    if PACKAGE in bpy.context.preferences.addons:
+        addon_utils.disable(PACKAGE)
+    bpy.ops.extensions.package_install_files(filepath=str(path), repo="user_default", enable_on_install=True)
+    assert PACKAGE in bpy.context.preferences.addons, "the extension did not install"
+    yield Addon(PACKAGE, path)
+    addon_utils.disable(PACKAGE)
+
+
+@pytest.fixture
+def empty(addon: Addon) -> Any:
+    """An empty file; gives its context."""
+    import bpy
+
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    return bpy.context
+
+
+@pytest.fixture(scope="session")
+def human(addon: Addon) -> Any:
+    """The default human, as the add-on's own Skeleton."""
+    from video2rig.human import default_human
+
+    return addon.core.skeleton.Skeleton.from_json(default_human().to_json())
+
+
+@pytest.fixture(scope="session")
+def make_motion(addon: Addon, human: Any) -> Any:
+    """A function (times) -> Motion: every joint swings within its range, the root walks and turns."""
+    from reference import quaternions_from_euler
+
+    def make(times: np.ndarray) -> Any:
+        joints = len(human)
+        phase = np.arange(joints * 3).reshape(joints, 3) * 0.7
+        swing = 0.5 + 0.45 * np.sin(2.0 * times[:, None, None] + phase)
+        angles = human.rom[..., 0] + (human.rom[..., 1] - human.rom[..., 0]) * swing
+        angles[:, 0] = np.stack([0.2 * np.sin(times), 0 * times, 4.0 * times], axis=1)
+        rotations = np.stack(
+            [quaternions_from_euler(angles[:, j], human.euler_order[j]) for j in range(joints)], axis=1
+        )
+        root = human.offset[0] + np.stack([0.4 * times, 0.3 * np.sin(times), 0.05 * np.cos(3 * times)], axis=1)
+        confidence = 0.5 + 0.5 * np.sin(times[:, None] + np.arange(joints))
+        contact = addon.core.motion.Contact(human.names[-1], float(times[0]), float(times[-1]))
+        return addon.core.motion.Motion(
+            human, times, rotations, root, confidence, (contact,), {"device": "test", "settings": {"height": None}}
+        )
+
+    return make
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove the scratch settings; leave 4.2's module before its own glTF exporter crashes it at exit."""
+    if _scratch is not None:
+        shutil.rmtree(_scratch, ignore_errors=True)
+    bpy = sys.modules.get("bpy")
+    if bpy is not None and bpy.app.version < (4, 3) and not bpy.app.binary_path:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(int(getattr(config, "video2rig_status", 0)))
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Keep the status for :func:`pytest_unconfigure`."""
+    session.config.video2rig_status = exitstatus  # type: ignore[attr-defined]
