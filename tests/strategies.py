@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
+
 from video2rig.camera import Camera
 from video2rig.human import default_human
 from video2rig.keypoints import KEYPOINT_SETS, Keypoints
@@ -41,9 +42,9 @@ def random_motion(rng: np.random.Generator, frames: int = 12, skeleton: Skeleton
     angles = rng.uniform(skeleton.rom[..., 0], skeleton.rom[..., 1], (frames, len(skeleton), 3))
     quaternions = np.stack(
         [
-            Rotation.from_euler(
-                order.lower(), angles[:, j, ["XYZ".index(axis) for axis in order]]
-            ).as_quat(scalar_first=True)
+            Rotation.from_euler(order.lower(), angles[:, j, ["XYZ".index(axis) for axis in order]]).as_quat(
+                scalar_first=True
+            )
             for j, order in enumerate(skeleton.euler_order)
         ],
         axis=1,

@@ -110,11 +110,11 @@ def make_motion(addon: Addon, human: Any) -> Any:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Remove the scratch settings; leave 4.2's module before its own glTF exporter crashes it at exit."""
+    """Remove the scratch settings; leave the module before its own glTF exporter hangs or crashes it at exit."""
     if _scratch is not None:
         shutil.rmtree(_scratch, ignore_errors=True)
     bpy = sys.modules.get("bpy")
-    if bpy is not None and bpy.app.version < (4, 3) and not bpy.app.binary_path:
+    if bpy is not None and not bpy.app.binary_path:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(int(getattr(config, "video2rig_status", 0)))
