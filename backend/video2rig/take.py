@@ -104,6 +104,8 @@ class Take:
             TakeError: The file cannot be written.
         """
         path = Path(path)
+        if path.exists() and not path.is_file():
+            raise TakeError(f"take: {path} cannot be written: it is a folder or a device, not a file")
         header, arrays = self.pack()
         partial = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:

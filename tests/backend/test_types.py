@@ -3,6 +3,7 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,17 @@ def test_a_take_is_never_half_written(tmp_path: Path) -> None:
     with pytest.raises(TakeError, match="cannot be written"):
         take.save(tmp_path / "absent" / "take.npz")
     assert (tmp_path / "take.npz").read_text() == "kept"
+
+
+def test_a_take_replaces_nothing_but_files(tmp_path: Path) -> None:
+    take = random_take(np.random.default_rng(0))
+    places = [tmp_path]
+    if hasattr(os, "mkfifo"):  # stands for /dev/null, which this must never be tried on
+        places.append(tmp_path / "pipe")
+        os.mkfifo(places[-1])
+    for path in places:
+        with pytest.raises(TakeError, match="not a file"):
+            take.save(path)
 
 
 @pytest.mark.parametrize("broken", [{"format": 99}, {"skeleton": {}}, {"camera": {}}, {"contacts": [1]}])
