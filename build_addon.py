@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import ast
 import hashlib
+import io
 import os
 import platform
 import re
@@ -129,6 +130,28 @@ WHEELS: dict[str, tuple[Wheel, ...]] = {
 }
 
 
+PYTHONS = ("cp311", "cp312", "cp313", "cp314")
+"""The Pythons of Blender 4.2 and later, those of Linux distributions included."""
+
+
+def pythons_wheel() -> tuple[str, bytes]:
+    """Return name and bytes of a wheel that holds nothing and names :data:`PYTHONS`.
+
+    Blender gathers the Pythons that an extension runs on from its wheels' names. It reads pyzmq's as 3.11 alone and
+    refuses every later one, because it drops the stable ABI's "3" as soon as some wheel names a minor version.
+    """
+    name = f"video2rig_pythons-{version()}"
+    tag = f"{'.'.join(PYTHONS)}-none-any"
+    info = f"{name}.dist-info"
+    tags = "".join(f"Tag: {python}-none-any\n" for python in PYTHONS)
+    files = {
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: video2rig-pythons\nVersion: {version()}\n".encode(),
+        f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: build_addon\nRoot-Is-Purelib: true\n{tags}".encode(),
+        f"{info}/RECORD": f"{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n".encode(),
+    }
+    return f"{name}-{tag}.whl", zip_bytes(files)
+
+
 def current_platform() -> str:
     """Return Blender's name for this machine.
 
@@ -215,7 +238,8 @@ def manifest(target: str) -> str:
     text, count = re.subn(r"(?m)(?:^#.*\n)*^version = .*$", f'version = "{version()}"', text, count=1)
     if count != 1:
         raise BuildError("blender_manifest.toml has no version to replace")
-    wheels = "".join(f'  "./wheels/{wheel.filename}",\n' for wheel in WHEELS[target])
+    names = [pythons_wheel()[0], *(wheel.filename for wheel in WHEELS[target])]
+    wheels = "".join(f'  "./wheels/{name}",\n' for name in names)
     head, table, tail = text.partition("\n[permissions]")
     return f'{head}platforms = ["{target}"]\nwheels = [\n{wheels}]\n{table}{tail}'
 
@@ -236,15 +260,17 @@ def contents(target: str, wheels: Path) -> dict[str, bytes]:
     ).encode()
     for module in core_modules():
         files[f"core/{module}.py"] = (BACKEND / f"{module}.py").read_bytes()
+    name, data = pythons_wheel()
+    files[f"wheels/{name}"] = data
     for wheel in WHEELS[target]:
         files[f"wheels/{wheel.filename}"] = fetch_wheel(wheel, wheels).read_bytes()
     return files
 
 
-def write_zip(path: Path, files: dict[str, bytes]) -> None:
-    """Write files into a zip whose bytes depend on nothing but them."""
-    partial = path.with_suffix(".part")
-    with zipfile.ZipFile(partial, "w") as archive:
+def zip_bytes(files: dict[str, bytes]) -> bytes:
+    """Return a zip of files whose bytes depend on nothing but them."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
         for name in sorted(files):
             entry = zipfile.ZipInfo(name, _EPOCH)
             entry.create_system = 3
@@ -252,7 +278,7 @@ def write_zip(path: Path, files: dict[str, bytes]) -> None:
             # wheels are compressed already, and stored bytes do not depend on the zlib at hand
             entry.compress_type = zipfile.ZIP_STORED
             archive.writestr(entry, files[name])
-    os.replace(partial, path)
+    return buffer.getvalue()
 
 
 def build(target: str, folder: Path = BUILD) -> Path:
@@ -263,7 +289,9 @@ def build(target: str, folder: Path = BUILD) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"video2rig-{version()}-{target}.zip"
-    write_zip(path, contents(target, BUILD / "wheels"))
+    partial = path.with_suffix(".part")
+    partial.write_bytes(zip_bytes(contents(target, BUILD / "wheels")))
+    os.replace(partial, path)
     return path
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import io
 import sys
 import tomllib
 import zipfile
@@ -71,6 +72,15 @@ def test_manifest_of_each_platform(target: str) -> None:
         ("pyzmq", "cp311", "cp311"),
         ("pyzmq", "cp312", "abi3"),
     ]
+
+
+def test_every_python_is_named() -> None:
+    """Blender reads from the wheels' names which Pythons an extension is for, and takes no range."""
+    name, data = build_addon.pythons_wheel()
+    assert name.split("-")[2].split(".") == ["cp311", "cp312", "cp313", "cp314"]
+    with zipfile.ZipFile(io.BytesIO(data)) as wheel:
+        assert all(".dist-info/" in entry for entry in wheel.namelist())
+    assert name in build_addon.manifest("linux-x64")
 
 
 def test_wrong_digest_is_refused(tmp_path: Path) -> None:

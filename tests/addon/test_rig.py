@@ -65,8 +65,8 @@ def test_any_rest_orientation_is_kept(addon: Any, human: Any, rows: list[tuple[f
         human.rom[first],
     )
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
-    # Blender keeps head, tail and roll as 32-bit floats
-    assert rest_error(build(addon, bpy.context, skeleton), skeleton) < 5e-5
+    # Blender keeps head, tail and roll as 32-bit floats, and a roll is ill-conditioned for bones along -Y
+    assert rest_error(build(addon, bpy.context, skeleton), skeleton) < 2e-4
 
 
 def test_limits_are_the_range_of_motion(addon: Any, empty: Any, human: Any) -> None:
