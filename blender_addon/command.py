@@ -229,7 +229,7 @@ class _Draft:
 
 def _save(path: Path) -> None:
     try:
-        result = bpy.ops.wm.save_as_mainfile(filepath=str(path), copy=True, check_existing=False)
+        result = bpy.ops.wm.save_as_mainfile(filepath=str(path), copy=True, check_existing=False, relative_remap=False)
     except RuntimeError as error:
         raise SaveError(f"{path.name} cannot be saved: {str(error).strip().removeprefix('Error: ')}") from error
     if result != {"FINISHED"} or not path.is_file():

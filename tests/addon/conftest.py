@@ -123,3 +123,48 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Keep the status for :func:`pytest_unconfigure`."""
     session.config.video2rig_status = exitstatus  # type: ignore[attr-defined]
+
+
+FAKE_SERVER = ROOT / "tests" / "wire" / "fake_server.py"
+
+
+@pytest.fixture
+def backend(addon: Addon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A function (*flags) that makes the add-on's backend a real server with a pipeline that sees nothing.
+
+    A Blender binary's Python has no backend: $VIDEO2RIG_TEST_PYTHON names one that does.
+    """
+    import bpy
+
+    python = os.environ.get("VIDEO2RIG_TEST_PYTHON") or ("" if bpy.app.binary_path else sys.executable)
+    if not python:
+        pytest.skip("$VIDEO2RIG_TEST_PYTHON does not name a Python that has the backend")
+    folder = tmp_path / "backend"
+    folder.mkdir(mode=0o700)
+    monkeypatch.setenv("VIDEO2RIG_CONNECTION", str(folder / "connection.json"))
+
+    def use(*flags: str) -> Path:
+        program = folder / "video2rig"
+        program.write_text(f'#!/bin/sh\nexec "{python}" "{FAKE_SERVER}" "$@" {" ".join(flags)}\n')
+        program.chmod(0o755)
+        monkeypatch.setenv("VIDEO2RIG_COMMAND", str(program))
+        return program
+
+    use()
+    yield use
+    addon.job.shutdown()
+
+
+@pytest.fixture(scope="session")
+def video(tmp_path_factory: pytest.TempPathFactory, addon: Addon) -> Path:
+    """A video of 24 frames at 25 a second, 96x64 pixels."""
+    import cv2
+
+    path = tmp_path_factory.mktemp("video") / "walk.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 25.0, (96, 64))
+    for index in range(24):
+        image = np.full((64, 96, 3), 40, np.uint8)
+        image[10:50, 3 * index : 3 * index + 12] = (80, 160, 240)
+        writer.write(image)
+    writer.release()
+    return path
