@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from harness import session_count
+from harness import wait_free
 from test_frames import ffmpeg, write_pictures
 
 from shared_data import SAMPLE, blazepose_files, read_video
@@ -37,7 +37,7 @@ def way(request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFi
         code = cli.main(["solve", str(video), "-o", str(output), "--device", "cpu"])
         lines = [line.rpartition("\r")[2] for line in capsys.readouterr().err.splitlines()]
         assert code == (0 if output.exists() else 1)
-        lines = [line for line in lines if line.startswith("video2rig: ") and "computing on" not in line]
+        lines = [line for line in lines if line and "frames/s" not in line and "computing on" not in line]
         return (Take.load(output), []) if code == 0 else (None, lines)
 
     def by_server(video: Path) -> tuple[Take | None, list[str]]:
@@ -55,7 +55,7 @@ def way(request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFi
             )
             return take, [line for line in told if line]
         except Video2RigError as error:
-            assert session_count(connection) == 0
+            wait_free(connection)
             return None, str(error).splitlines()
 
     return by_command if request.param == "command line" else by_server
@@ -178,7 +178,9 @@ def test_awkward_videos_are_solved(
         np.testing.assert_allclose(take.motion.times * 30, [0, 1, 2, 6, 7, 11], atol=0.01)
 
 
-def test_a_truncated_video_is_solved_as_far_as_it_goes(way: Way, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_truncated_video_is_solved_as_far_as_it_goes(
+    way: Way, tmp_path_factory: pytest.TempPathFactory, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = tmp_path_factory.mktemp("video")
     whole = ffmpeg(folder / "whole.mp4", "-i", str(SAMPLE), "-frames:v", "30", "-c", "copy", "-movflags", "+faststart")
     data = whole.read_bytes()
@@ -186,6 +188,7 @@ def test_a_truncated_video_is_solved_as_far_as_it_goes(way: Way, tmp_path_factor
     take, lines = way(folder / "cut.mp4")
     assert take is not None, lines
     assert 5 < len(take.motion) < 28 and take.keypoints.seen().all()
+    assert "cut.mp4: ends early" in caplog.text
 
 
 def test_a_rotated_phone_video_is_solved_upright(way: Way, tmp_path_factory: pytest.TempPathFactory) -> None:

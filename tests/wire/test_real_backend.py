@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from harness import session_count
 from test_frames import ffmpeg
 
@@ -41,6 +42,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> VideoSource:
 def undisturbed(clip: VideoSource) -> Take:
     """What the pipeline makes of the clip in this process."""
     blazepose_files()
+    torch.set_num_threads(1)  # as many as the server has: the networks' last bits depend on it
     pipeline = Pipeline(Settings(device="cpu"), clip.info.facts(), Backend("cpu"))
     pipeline.push_all(clip)
     return pipeline.solve()
