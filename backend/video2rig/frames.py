@@ -27,6 +27,10 @@ PICTURES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
 WITH_ALPHA = frozenset({".png", ".tif", ".tiff", ".webp"})
 DEFAULT_RATE = 30.0
 """Frames a second of pictures, and of streams that tell neither a rate nor times."""
+PLAUSIBLE_RATE = 121.0
+"""Above, a rate may be the ticks of the clock that a variable frame rate is written in, so it is measured."""
+RATE_FRAMES = 60
+"""Frames that a rate is measured over."""
 BACKGROUND = 128
 """Grey that shows through transparent pixels."""
 
@@ -110,10 +114,7 @@ class VideoFile(VideoSource):
             if first is None:
                 raise VideoError(f"{path}: has no frame that can be read")
             height, width = first.shape[:2]
-            fps = capture.get(cv2.CAP_PROP_FPS)
-            count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        fps = fps if 0 < fps < 10_000 else DEFAULT_RATE
-        frames = int(count) if 0 < count < 1e9 else 0
+            fps, frames = _rate_and_count(capture)
         super().__init__(VideoInfo(path, width, height, fps, frames, frames / fps))
 
     def frames(self, start: int = 0) -> Iterator[Frame]:
@@ -264,6 +265,26 @@ def _capture(path: Path) -> Iterator[cv2.VideoCapture]:
         yield capture
     finally:
         capture.release()
+
+
+def _rate_and_count(capture: cv2.VideoCapture) -> tuple[float, int]:
+    """Return the average frames a second of a stream at its first frame, and its estimated count of frames or 0."""
+    rate, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
+    rate = rate if 0 < rate < 1e6 else 0.0
+    count = count if 0 < count < 1e9 else 0.0
+    if 0 < rate <= PLAUSIBLE_RATE:
+        return rate, int(count)
+    began = now = capture.get(cv2.CAP_PROP_POS_MSEC)
+    frames = 0
+    while frames < RATE_FRAMES and capture.grab():
+        now = capture.get(cv2.CAP_PROP_POS_MSEC)  # no time once the last frame is behind it
+        frames += 1
+    seconds = (now - began) / 1000.0
+    measured = frames / seconds if 0 < seconds < 1e9 else 0.0
+    if not 0 < measured < 10_000:
+        return (rate if 0 < rate < 10_000 else DEFAULT_RATE), int(count)
+    # the container's count is its duration at the nominal rate
+    return measured, round(count / rate * measured) if rate else int(count)
 
 
 def _next(capture: cv2.VideoCapture) -> np.ndarray | None:

@@ -98,6 +98,25 @@ def test_a_variable_frame_rate_keeps_its_own_times(tmp_path, container):
     assert source.notices == []
 
 
+@pytest.mark.parametrize(("container", "seconds"), [("mkv", 3), ("mkv", 1), ("webm", 3)])
+def test_the_ticks_of_a_clock_are_not_taken_for_a_rate(tmp_path, container, seconds):
+    """Browsers and messengers write videos that name a thousand frames a second."""
+    thirty = "settb=1/1000,fps=1000,select='not(mod(n\\,33))'"
+    video = ffmpeg(tmp_path / f"v.{container}", *counted(rate=30, seconds=seconds), "-vf", thirty, "-c:v", "libvpx",
+                   "-fps_mode", "passthrough", "-enc_time_base", "1:1000")  # fmt: skip
+    if container == "webm":  # as it is while it is recorded: without a duration
+        video = ffmpeg(tmp_path / "live.webm", "-i", str(video), "-c", "copy", "-live", "1")
+    source = open_video(video)
+    count = len(list(source.frames()))
+    assert abs(source.info.fps - 1000 / 33) < 0.1 and source.notices == []
+    assert source.info.frame_count == 0 if container == "webm" else abs(source.info.frame_count - count) < 2
+
+
+def test_a_high_rate_that_is_true_is_kept(tmp_path):
+    info = open_video(lossless(tmp_path / "v.mkv", "-vf", "setpts=PTS/24", "-r", "240")).info
+    assert abs(info.fps - 240) < 1
+
+
 def test_times_count_from_the_first_frame(tmp_path):
     late = ffmpeg(tmp_path / "late.mkv", "-itsoffset", "5", "-i", str(lossless(tmp_path / "v.mkv")), "-c", "copy")
     assert [round(frame.time, 6) for frame in open_video(late).frames()][:3] == [0.0, 0.1, 0.2]
