@@ -23,7 +23,6 @@ from types import ModuleType
 import numpy as np
 from environment import describe
 
-from video2rig.device import set_cpu_threads
 from video2rig.formats.joints import write_joints
 from video2rig.frames import open_video
 from video2rig.pipeline import Backend, Pipeline
@@ -48,7 +47,6 @@ def main() -> int:
     scoring = _load(options.shared / "reference" / "real_video" / "evaluate.py")
     warnings.filterwarnings("ignore", category=RuntimeWarning)  # frames without a reference are NaN
     truth = np.load(video / "truth_pose2sim_balancing.npz")
-    set_cpu_threads()
     backend = Backend(options.device)
     print(describe(backend.device))
     print(f"{'':22}" + "".join(f"{name:>10}" for name in (*ANGLES, "MPJPE*", "PA-MPJPE", "accel")))

@@ -19,7 +19,6 @@ import numpy as np
 from environment import describe
 from scipy.spatial.transform import Rotation
 
-from video2rig.device import set_cpu_threads
 from video2rig.frames import open_video
 from video2rig.keypoints import Keypoints
 from video2rig.kinematics import joint_positions
@@ -36,7 +35,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
-    set_cpu_threads()
     backend = Backend(options.device)
     truth = Take.load(SAMPLE / "sample_truth.npz")
     keypoints, facts = detect(backend)

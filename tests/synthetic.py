@@ -76,7 +76,8 @@ def see(
     points = model.points(pose).numpy()
     pixels = camera.project(points) + rng.normal(0.0, 1.0, (*points.shape[:2], 2)) * noise
     middle = np.append((pixels.mean(axis=1) - camera.center) / camera.focal, np.ones((len(points), 1)), axis=1)
-    hips = points[:, [NAMES.index("left_hip"), NAMES.index("right_hip")]].mean(axis=1, keepdims=True)
+    names = model.keypoint_names
+    hips = points[:, [names.index("left_hip"), names.index("right_hip")]].mean(axis=1, keepdims=True)
     turned = [(point - hip) @ _turn_to_axis(ray).T for point, hip, ray in zip(points, hips, middle, strict=True)]
     return Keypoints(model_set(model), pixels, np.ones(points.shape[:2]), times, np.array(turned))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import math
 import sys
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from . import __version__
 from .errors import Video2RigError
-from .settings import CONTACT_MODES, DETECTORS, DEVICES, Settings
+from .settings import CONTACT_MODES, DETECTORS, DEVICES, Settings, SettingsError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -108,6 +109,7 @@ class _ProgressLine:
 
 
 def _solve(options: argparse.Namespace) -> int:
+    from .files import check_writable
     from .frames import open_video
     from .pipeline import Backend, Pipeline
 
@@ -120,6 +122,9 @@ def _solve(options: argparse.Namespace) -> int:
         tilt=_degrees(options.tilt),
         contacts=options.contacts,
     )
+    check_writable(options.output)
+    if options.fps is not None and not options.video.is_dir():
+        raise SettingsError("--fps is for a folder of images; a video tells its own times")
     source = open_video(options.video, fps=options.fps)
     backend = Backend(settings.device)
     print(f"video2rig: {backend.notice}", file=sys.stderr)
@@ -159,8 +164,11 @@ def _serve(options: argparse.Namespace) -> int:
 def _fetch(options: argparse.Namespace) -> int:
     from . import weights
 
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     for name, path in weights.fetch(options.name).items():
         print(f"{name}: {path}")
+    entry = weights.ENTRIES[options.name]
+    print(f"licence: {entry.licence}; {entry.description}")
     return 0
 
 

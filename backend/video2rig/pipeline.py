@@ -16,12 +16,13 @@ from scipy.spatial.transform import Rotation
 
 from . import __version__, weights
 from .camera import Camera
+from .contacts import Feet, find_contacts, hold
 from .detection import BlazePose, FollowOne
-from .device import resolve_device
+from .device import resolve_device, set_cpu_threads
 from .frames import VideoSource, fitted
-from .ground import estimate_up, find_contacts, place_camera, up_of_tilt
+from .ground import estimate_up, place_camera, up_of_tilt
 from .human import DEFAULT_HEIGHT, default_human
-from .ik import Anchors, BodyModel, Pose, SequenceSolver, Solution
+from .ik import BodyModel, NobodySeen, Pose, SequenceSolver, Solution
 from .keypoints import Keypoints
 from .motion import Contact, Motion
 from .settings import Settings
@@ -31,11 +32,8 @@ from .wire import Limits
 DEFAULT_FIELD_OF_VIEW = np.radians(62.0)
 """Across the longer side of the picture: the main camera of common phones while filming, within 10 degrees."""
 
-Progress = Callable[[str, int, int], None]
+StageProgress = Callable[[str, int, int], None]
 """Called with a stage's name, what is done and the total; may raise to abort."""
-
-_FEET = {"heel": "foot", "big_toe": "toe"}  # keypoints that touch the floor, and the bones that carry them
-_ANCHOR_DEVIATION = (0.01, 0.01, 0.02)  # metres along the world's x, y, z
 
 
 class Backend:
@@ -56,6 +54,7 @@ class Backend:
             WeightsError: The weights can neither be found nor fetched.
         """
         self.device, self.notice = resolve_device(device)
+        set_cpu_threads()
         self.detector = BlazePose.load(self.device)
 
 
@@ -67,13 +66,14 @@ class Pipeline:
 
         Args:
             settings: What the user chose.
-            video: Facts about it: ``width`` and ``height`` in pixels as displayed; the rest is passed on to the take.
+            video: Facts about it: ``width`` and ``height`` in pixels as displayed, ``fps``; all of them are kept in
+                the take.
             backend: The networks.
         """
         self._settings = settings
         self._video = dict(video)
         self._backend = backend
-        self._follower = FollowOne(backend.detector, fps=float(video.get("fps") or 30.0))
+        self._follower = FollowOne(backend.detector, fps=float(video["fps"]))
         self._times: list[np.ndarray] = []
         self._scales: list[np.ndarray] = []
 
@@ -88,7 +88,7 @@ class Pipeline:
         self._times.append(np.asarray(times, dtype=np.float64))
         self._scales.append(np.full(len(images), scale))
 
-    def push_all(self, source: VideoSource, progress: Progress = lambda stage, done, total: None) -> None:
+    def push_all(self, source: VideoSource, progress: StageProgress = lambda stage, done, total: None) -> None:
         """Read a whole video, as small as a client would send it.
 
         Raises:
@@ -99,7 +99,7 @@ class Pipeline:
             self.push(shrunk.image[None], np.array([frame.time]), scale)
             progress("detecting", frame.index + 1, max(source.info.frame_count, frame.index + 1))
 
-    def solve(self, progress: Progress = lambda stage, done, total: None) -> Take:
+    def solve(self, progress: StageProgress = lambda stage, done, total: None) -> Take:
         """Solve all frames that were pushed.
 
         Raises:
@@ -108,7 +108,13 @@ class Pipeline:
         return solve_keypoints(self.keypoints(), self._settings, self._video, self._provenance(), progress)
 
     def keypoints(self) -> Keypoints:
-        """Return what was seen of the person; no frame can be pushed after."""
+        """Return what was seen of the person; no frame can be pushed after.
+
+        Raises:
+            NobodySeen: No frame was pushed.
+        """
+        if not self._times:
+            raise NobodySeen("no frame of this video could be read")
         self._follower.finish()
         positions, confidence, world = self._follower.keypoints()
         scale = np.concatenate(self._scales)[:, None, None]
@@ -132,7 +138,7 @@ def solve_keypoints(
     settings: Settings,
     video: dict[str, Any],
     provenance: dict[str, Any],
-    progress: Progress = lambda stage, done, total: None,
+    progress: StageProgress = lambda stage, done, total: None,
 ) -> Take:
     """Solve keypoints, whichever detector they are from.
 
@@ -146,18 +152,22 @@ def solve_keypoints(
     camera = Camera.from_field_of_view(
         int(video["width"]), int(video["height"]), settings.field_of_view or DEFAULT_FIELD_OF_VIEW
     )
-    solver = SequenceSolver(default_human(settings.height or DEFAULT_HEIGHT), keypoints, camera, settings.smoothing_hz)
-    solution = solver.solve(lambda done, total: progress("solving", done, total))
-    camera = _place(camera, solver.model, solution.pose, settings.tilt)
+
+    def of_stage(stage: str) -> Callable[[int, int], None]:
+        return lambda done, total: progress(stage, done, total)
+
+    human = default_human(settings.height or DEFAULT_HEIGHT)
+    solver = SequenceSolver(human, keypoints, camera, settings.smoothing_hz, of_stage("measuring the body"))
+    model, feet = solver.model, Feet(solver.model)
+    solution = solver.solve(of_stage("solving"))
+    camera = _place(camera, model, feet, solution.pose, settings.tilt)
     contacts: tuple[Contact, ...] = ()
     if settings.contacts == "auto":
-        feet = _feet(solver.model, solution.pose, camera)
-        contacts = find_contacts(feet, keypoints.times)
-        anchors = _hold(solver.model, feet, contacts, keypoints.times, camera)
-        solution = solver.solve_again(
-            solution, anchors, lambda done, total: progress("holding feet still", done, total)
-        )
-    motion = to_motion(solver.model, solution, camera, keypoints.times, contacts, provenance)
+        places = _to_world(feet.places(model, solution.pose), camera)
+        contacts, resting = find_contacts(feet, places, keypoints)
+        anchors = hold(model, feet, places, resting, camera)
+        solution = solver.solve_again(solution, anchors, of_stage("holding feet still"))
+    motion = to_motion(model, solution, camera, keypoints.times, contacts, provenance)
     return Take(motion, keypoints, camera, video)
 
 
@@ -190,43 +200,8 @@ def _to_world(points: np.ndarray, camera: Camera) -> np.ndarray:
     return (points - camera.translation) @ camera.rotation
 
 
-def _place(camera: Camera, model: BodyModel, pose: Pose, tilt: float | None) -> Camera:
-    points = model.points(pose).numpy()
-    feet = [k for k, name in enumerate(model.keypoint_names) if name.partition("_")[2] in _FEET]
-    positions, _ = model.joints(pose)
-    neck = positions[:, model.skeleton.index("neck")].numpy()
-    up = estimate_up(neck, points[:, feet].mean(axis=1)) if tilt is None else up_of_tilt(tilt)
-    return place_camera(camera, up, points[:, feet], pose.root_position.numpy())
-
-
-def _feet(model: BodyModel, pose: Pose, camera: Camera) -> dict[str, np.ndarray]:
-    """Return the points that touch the floor, [T, 3] in the world, by the name of the bone that carries them."""
-    points = _to_world(model.points(pose).numpy(), camera)
-    return {
-        model.skeleton.names[int(model.site_joint[k])]: points[:, k]
-        for k, name in enumerate(model.keypoint_names)
-        if name.partition("_")[2] in _FEET
-    }
-
-
-def _hold(
-    model: BodyModel, feet: dict[str, np.ndarray], contacts: tuple[Contact, ...], times: np.ndarray, camera: Camera
-) -> Anchors:
-    """Return anchors that hold every foot in contact at its middle place, at its height when standing."""
-    frames, count = len(times), len(model.keypoint_names)
-    target = torch.zeros(frames, count, 3, dtype=torch.float64)
-    weight = torch.zeros(frames, count, 3, dtype=torch.float64)
-    rest = model.skeleton.rest_matrices()
-    carriers = [model.skeleton.names[joint] for joint in model.site_joint.tolist()]
-    points = [k for k, name in enumerate(model.keypoint_names) if name.partition("_")[2] in _FEET]
-    for contact in contacts:
-        held = torch.from_numpy((times >= contact.start) & (times <= contact.end))
-        for point in (k for k in points if carriers[k] == contact.joint):
-            place = np.median(feet[contact.joint][held.numpy()], axis=0)
-            standing = rest[int(model.site_joint[point])] @ np.append(model.site_offset[point].numpy(), 1.0)
-            place[2] = standing[2]
-            target[held, point] = torch.from_numpy(place)
-            weight[held, point] = 1.0 / torch.tensor(_ANCHOR_DEVIATION, dtype=torch.float64)
-    axes = torch.tensor(camera.rotation.T)
-    origin = torch.tensor(camera.rotation.T @ camera.translation)
-    return Anchors(axes, target + origin, weight)
+def _place(camera: Camera, model: BodyModel, feet: Feet, pose: Pose, tilt: float | None) -> Camera:
+    places = feet.places(model, pose)
+    neck = model.joints(pose)[0][:, model.skeleton.index("neck")].numpy()
+    up = estimate_up(neck, places.mean(axis=1)) if tilt is None else up_of_tilt(tilt)
+    return place_camera(camera, up, places, feet.standing, pose.root_position.numpy())

@@ -15,11 +15,13 @@ DETECTORS = ("blazepose",)
 CONTACT_MODES = ("off", "auto")
 
 _CHOICES = {"device": DEVICES, "detector": DETECTORS, "contacts": CONTACT_MODES}
-_RANGES = {
-    "smoothing_hz": (0.5, 30.0),
-    "height": (0.5, 2.6),
-    "field_of_view": (math.radians(5.0), math.radians(150.0)),
-    "tilt": (math.radians(-89.0), math.radians(89.0)),
+# lower and upper bound, and what a user reads them in: a unit, and how many of them one of ours is
+_DEGREES = ("degrees", 180 / math.pi)
+_RANGES: dict[str, tuple[float, float, tuple[str, float]]] = {
+    "smoothing_hz": (0.5, 30.0, ("Hz", 1.0)),
+    "height": (0.5, 2.6, ("m", 1.0)),
+    "field_of_view": (math.radians(5.0), math.radians(150.0), _DEGREES),
+    "tilt": (math.radians(-89.0), math.radians(89.0), _DEGREES),
 }
 
 
@@ -55,12 +57,15 @@ class Settings:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise SettingsError(f"settings: {name} is {getattr(self, name)!r}; it can be {', '.join(choices)}")
-        for name, (lower, upper) in _RANGES.items():
+        for name, (lower, upper, (unit, factor)) in _RANGES.items():
             value = getattr(self, name)
             if value is None and "None" in str(get_type_hints(type(self))[name]):
                 continue
-            if isinstance(value, bool) or not isinstance(value, int | float) or not lower <= value <= upper:
-                raise SettingsError(f"settings: {name} is {value!r}; it must lie between {lower:g} and {upper:g}")
+            bounds = f"it must lie between {lower * factor:g} and {upper * factor:g} {unit}"
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise SettingsError(f"settings: {name} is {value!r}; {bounds}")
+            if not lower <= value <= upper:
+                raise SettingsError(f"settings: {name} is {value * factor:g} {unit}; {bounds}")
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as plain JSON values."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -120,23 +120,23 @@ class Skeleton:
         return free
 
     def scaled(self, scale: np.ndarray) -> Skeleton:
-        """Return the same joints with other proportions.
+        """Return the same joints with other proportions, standing at the same height above the floor.
 
         Args:
             scale: [J] factor of each bone: of its length and of the offsets of its children.
         """
         scale = np.asarray(scale, dtype=np.float64)
-        parent_scale = scale[np.maximum(self.parents, 0)]
-        return Skeleton(
-            self.names,
-            self.parents,
-            self.roles,
-            self.rest_rotation,
-            self.offset * parent_scale[:, None],
-            self.length * scale,
-            self.euler_order,
-            self.rom,
-        )
+        offset = self.offset * scale[np.maximum(self.parents, 0)][:, None]
+        offset[0] = self.offset[0]
+        scaled = replace(self, offset=offset, length=self.length * scale)
+        offset[0, 2] += self.lowest() - scaled.lowest()
+        return replace(scaled, offset=offset)
+
+    def lowest(self) -> float:
+        """Return the height of the lowest end of a bone at rest, metres."""
+        rest = self.rest_matrices()
+        tails = rest[:, :3, 3] + rest[:, :3, 1] * self.length[:, None]
+        return float(min(rest[:, 2, 3].min(), tails[:, 2].min()))
 
     def to_json(self) -> dict[str, Any]:
         """Return the skeleton as plain JSON values, one entry a joint."""

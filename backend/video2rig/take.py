@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 
 from .camera import Camera
 from .errors import Video2RigError
+from .files import replacing
 from .keypoints import Keypoints
 from .motion import Contact, Motion
 from .skeleton import Skeleton
@@ -46,10 +47,10 @@ class Take:
 
     def pack(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return the take as a JSON header and named arrays."""
+        skeleton = self.motion.skeleton
         header = {
             "format": FORMAT,
-            "skeleton": self.motion.skeleton.to_json(),
-            "contacts": [list(contact) for contact in self.motion.contacts],
+            "skeleton": skeleton.to_json(),
             "provenance": self.motion.provenance,
             "keypoint_set": self.keypoints.set_name,
             "camera": self.camera.to_json(),
@@ -60,6 +61,8 @@ class Take:
             "rotations": self.motion.rotations,
             "root_position": self.motion.root_position,
             "confidence": self.motion.confidence.astype(np.float32),
+            "contact_joints": np.array([skeleton.index(c.joint) for c in self.motion.contacts], dtype=np.int32),
+            "contact_times": np.array([(c.start, c.end) for c in self.motion.contacts]).reshape(-1, 2),
             "keypoints": self.keypoints.positions.astype(np.float32),
             "keypoint_confidence": self.keypoints.confidence.astype(np.float32),
         }
@@ -77,13 +80,15 @@ class Take:
         try:
             if header["format"] != FORMAT:
                 raise TakeError(f"take: format {header['format']}, this version reads format {FORMAT}")
+            skeleton = Skeleton.from_json(header["skeleton"])
+            contacts = zip(arrays["contact_joints"].tolist(), arrays["contact_times"].tolist(), strict=True)
             motion = Motion(
-                Skeleton.from_json(header["skeleton"]),
+                skeleton,
                 arrays["times"],
                 arrays["rotations"],
                 arrays["root_position"],
                 arrays["confidence"],
-                tuple(Contact(str(j), float(start), float(end)) for j, start, end in header["contacts"]),
+                tuple(Contact(skeleton.names[joint], start, end) for joint, (start, end) in contacts),
                 dict(header["provenance"]),
             )
             keypoints = Keypoints(
@@ -94,28 +99,18 @@ class Take:
                 arrays.get("keypoint_world"),
             )
             return cls(motion, keypoints, Camera.from_json(header["camera"]), dict(header["video"]))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, IndexError, TypeError, ValueError) as error:
             raise TakeError(f"take: unreadable or incomplete ({error})") from error
 
     def save(self, path: str | Path) -> None:
         """Write the take as a .npz; an existing file is replaced only once the new one is whole.
 
         Raises:
-            TakeError: The file cannot be written.
+            FileError: The file cannot be written.
         """
-        path = Path(path)
-        if path.exists() and not path.is_file():
-            raise TakeError(f"take: {path} cannot be written: it is a folder or a device, not a file")
         header, arrays = self.pack()
-        partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            with open(partial, "wb") as file:
-                np.savez_compressed(file, **{_HEADER: np.array(json.dumps(header))}, **arrays)
-            os.replace(partial, path)
-        except OSError as error:
-            raise TakeError(f"take: {path} cannot be written: {error.strerror or error}") from error
-        finally:
-            partial.unlink(missing_ok=True)
+        with replacing(Path(path)) as file:
+            np.savez_compressed(file, **{_HEADER: np.array(json.dumps(header))}, **arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> Take:
@@ -130,6 +125,6 @@ class Take:
             header = json.loads(str(arrays.pop(_HEADER)))
         except FileNotFoundError:
             raise TakeError(f"take: there is no file {path}") from None
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise TakeError(f"take: {path} is not a take that `video2rig solve` wrote ({error})") from error
         return cls.unpack(header, arrays)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from strategies import seeds
 from video2rig.camera import Camera
-from video2rig.ground import estimate_up, find_contacts, place_camera, up_of_tilt
+from video2rig.ground import estimate_up, place_camera, up_of_tilt
 
 angles = st.floats(-0.6, 0.6)
 
@@ -24,40 +24,11 @@ def test_an_upright_person_tells_most_of_the_tilt(tilt: float) -> None:
 def test_the_world_stands_on_its_floor_under_the_camera(seed: int, tilt: float) -> None:
     rng = np.random.default_rng(seed)
     feet, root = rng.normal(size=(30, 4, 3)) + [0, 1, 5], rng.normal(size=(30, 3)) + [0, 0, 5]
-    camera = place_camera(Camera.from_field_of_view(640, 480, 1.0), up_of_tilt(tilt), feet, root)
+    camera = place_camera(Camera.from_field_of_view(640, 480, 1.0), up_of_tilt(tilt), feet, np.full(4, 0.02), root)
     assert np.allclose(camera.rotation @ camera.rotation.T, np.eye(3)) and np.linalg.det(camera.rotation) > 0
     world = (feet - camera.translation) @ camera.rotation
-    assert np.quantile(world[..., 2].min(axis=1), 0.1) == pytest.approx(0, abs=1e-9)
+    assert np.quantile(world[..., 2].min(axis=1), 0.1) == pytest.approx(0.02)
     assert np.allclose(((root[0] - camera.translation) @ camera.rotation)[:2], 0)
     assert camera.rotation[2, 1] > 0  # looks along +Y
     assert camera.rotation[0, 2] == pytest.approx(0)  # level
     assert np.allclose(camera.rotation @ world[3, 2] + camera.translation, feet[3, 2])
-
-
-def steps(rate: float, seconds: float = 4.0) -> tuple[np.ndarray, np.ndarray]:
-    """A foot that stands, swings a metre forward 15 cm above the floor in half a second, and stands again."""
-    times = np.arange(0, seconds, 1 / rate)
-    share = np.clip((times - 1.5) / 0.5, 0, 1)
-    smooth = share * share * (3 - 2 * share)
-    return np.stack([np.zeros_like(times), -smooth, 0.02 + 0.15 * np.sin(np.pi * share)], axis=1), times
-
-
-@pytest.mark.parametrize("rate", [24.0, 60.0])
-def test_a_stepping_foot_has_two_contacts(rate: float) -> None:
-    foot, times = steps(rate)
-    contacts = find_contacts({"foot.L": foot}, times)
-    assert [contact.joint for contact in contacts] == ["foot.L", "foot.L"]
-    (first, second) = contacts
-    assert first.start == 0 and first.end == pytest.approx(1.55, abs=0.12)
-    assert second.start == pytest.approx(1.95, abs=0.12) and second.end == pytest.approx(times[-1])
-
-
-def test_a_raised_foot_rests_on_nothing() -> None:
-    foot, times = steps(30.0)
-    standing = np.zeros_like(foot) + [0.3, 0, 0.02]
-    raised = np.zeros_like(foot) + [0, 0, 0.4]
-    assert {contact.joint for contact in find_contacts({"foot.L": raised, "foot.R": standing}, times)} == {"foot.R"}
-
-
-def test_too_few_frames_have_no_contacts() -> None:
-    assert find_contacts({"foot.L": np.zeros((2, 3))}, np.array([0.0, 0.1])) == ()

@@ -9,8 +9,9 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from synthetic import FACING, Scene, moving_person, see
-from video2rig.ik import NobodySeen, Pose
+from video2rig.ik import BodyModel, NobodySeen, Pose
 from video2rig.ik.prior import relaxed_pose
+from video2rig.keypoints import KEYPOINT_SETS
 from video2rig.kinematics import joint_positions, keypoint_positions
 from video2rig.pipeline import solve_keypoints
 from video2rig.settings import Settings
@@ -104,6 +105,15 @@ def test_feet_in_contact_are_held(scene: Scene) -> None:
     assert slide(held) < 0.4 * slide(free)
 
 
+@pytest.mark.parametrize("name", ["coco_17", "halpe_26", "h36m_17"])
+def test_other_keypoint_sets_are_solved(name: str) -> None:
+    scene = moving_person(np.random.default_rng(2), frames=10)
+    model = BodyModel(scene.model.skeleton, KEYPOINT_SETS[name])
+    seen = see(model, scene.pose, scene.camera, scene.keypoints.times, np.random.default_rng(0))
+    take = solve(scene._replace(keypoints=seen))
+    assert take.keypoints.set_name == name and np.isfinite(take.motion.root_position).all()
+
+
 def test_nobody_is_an_error(scene: Scene) -> None:
     empty = dataclasses.replace(
         scene.keypoints,
@@ -129,4 +139,4 @@ def test_progress_names_its_stages_and_may_abort(scene: Scene) -> None:
 
     with pytest.raises(Stop):
         solve_keypoints(scene.keypoints, Settings(), FACTS, {}, progress)
-    assert stages[0] == "solving"
+    assert stages[0] == "measuring the body" and "solving" in stages

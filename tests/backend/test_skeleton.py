@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from strategies import skeletons
+from strategies import seeds, skeletons
 from video2rig.human import DEFAULT_HEIGHT, default_human
 from video2rig.skeleton import Skeleton, SkeletonError
 
@@ -25,6 +25,13 @@ def test_scaling_by_one_changes_nothing_and_by_two_doubles_every_distance(skelet
     assert np.allclose(same.rest_matrices(), skeleton.rest_matrices())
     grown = double.rest_matrices()[:, :3, 3]
     assert np.allclose(grown - grown[0], 2 * (heads - heads[0]))
+
+
+@given(seeds)
+def test_other_proportions_stand_at_the_same_height(seed: int) -> None:
+    human = default_human()
+    scaled = human.scaled(np.random.default_rng(seed).uniform(0.7, 1.4, len(human)))
+    assert scaled.lowest() == pytest.approx(human.lowest())
 
 
 def test_the_default_human_stands_on_the_floor_facing_minus_y() -> None:

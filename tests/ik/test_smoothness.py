@@ -17,7 +17,7 @@ def penalty(seed: int, frames: int) -> tuple[Smoothness, Pose]:
     weight = torch.tensor(rng.uniform(0.1, 5, MODEL.size))
     pose = random_pose(MODEL, rng, frames)
     pose = Pose(pose.root_position, torch.eye(3, dtype=torch.float64).expand(frames, 3, 3), pose.angles)
-    return Smoothness(np.cumsum(rng.uniform(0.01, 0.05, frames)), weight), pose
+    return Smoothness(np.cumsum(rng.uniform(0.01, 0.05, frames)), weight, 0.03), pose
 
 
 @given(seeds, st.integers(1, 7))
@@ -43,7 +43,7 @@ def test_gradient_and_bands_are_those_of_the_cost(seed: int, frames: int) -> Non
 
 def test_steady_motion_costs_nothing_even_at_a_variable_frame_rate() -> None:
     times = np.cumsum([0.02, 0.05, 0.01, 0.03, 0.04])
-    smoothness = Smoothness(times, torch.ones(MODEL.size, dtype=torch.float64))
+    smoothness = Smoothness(times, torch.ones(MODEL.size, dtype=torch.float64), 0.03)
     steady = torch.from_numpy(times)[:, None] * torch.linspace(-1, 1, len(MODEL.lower), dtype=torch.float64)
     pose = Pose(torch.from_numpy(times)[:, None].expand(5, 3), torch.eye(3).double().expand(5, 3, 3), steady)
     assert float(smoothness.cost(pose)) == pytest.approx(0, abs=1e-20)
@@ -59,3 +59,14 @@ def test_a_motion_at_the_cut_off_frequency_is_halved(cutoff: float, rate: float)
     smooth = np.linalg.solve(np.eye(frames) / deviation**2 + weight * second.T @ second, wave / deviation**2)
     middle = slice(frames // 4, -frames // 4)
     assert smooth[middle] @ wave[middle] / (wave[middle] @ wave[middle]) == pytest.approx(0.5, abs=0.01)
+
+
+def test_the_frame_rate_changes_nothing_of_a_given_motion() -> None:
+    """The same curve, sampled evenly, unevenly and twice as densely, costs the same for each second."""
+    rng = np.random.default_rng(0)
+    costs = []
+    for times in (np.arange(0, 20, 0.02), np.cumsum(rng.uniform(0.01, 0.03, 1000)), np.arange(0, 20, 0.01)):
+        smoothness = Smoothness(times, torch.ones(1, dtype=torch.float64), 0.02)
+        wave = torch.from_numpy(np.sin(2 * np.pi * times))
+        costs.append(float((smoothness.stencil * wave.unfold(0, 3, 1)).sum(1).square().sum()) / np.ptp(times))
+    assert costs == pytest.approx([costs[0]] * 3, rel=0.05)

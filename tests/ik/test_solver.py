@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+import dataclasses
+
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,7 +27,7 @@ def test_the_banded_matrix_equals_the_dense_one(seed: int, frames: int) -> None:
     size = 4
     half = torch.tensor(rng.normal(size=(frames, size, size)))
     hessian = half @ half.transpose(1, 2)
-    smoothness = Smoothness(np.cumsum(rng.uniform(0.01, 0.05, frames)), torch.tensor(rng.uniform(1, 2, size)))
+    smoothness = Smoothness(np.cumsum(rng.uniform(0.01, 0.05, frames)), torch.tensor(rng.uniform(1, 2, size)), 0.03)
     bands = smoothness.hessian_bands(frames)
     held = torch.tensor(rng.random((frames, size)) < 0.3)
 
@@ -56,7 +59,7 @@ def scene(seed: int, frames: int = 20, noise: float = 2.0):
 
 def test_the_solution_is_a_minimum_inside_the_range_of_motion() -> None:
     person, objective, start = scene(3)
-    smoothness = Smoothness(person.keypoints.times, WEIGHT)
+    smoothness = Smoothness(person.keypoints.times, WEIGHT, 1 / 30)
     pose, _ = solver.solve_frames(MODEL, objective, start, 10)
     pose = solver.solve_sequence(MODEL, objective, smoothness, pose, iterations=200, tolerance=1e-12)
     assert ((pose.angles >= MODEL.lower) & (pose.angles <= MODEL.upper)).all()
@@ -70,7 +73,7 @@ def test_the_solution_is_a_minimum_inside_the_range_of_motion() -> None:
 
 def test_held_frames_do_not_move_and_others_join_them() -> None:
     person, objective, start = scene(4)
-    smoothness = Smoothness(person.keypoints.times, WEIGHT)
+    smoothness = Smoothness(person.keypoints.times, WEIGHT, 1 / 30)
     pose = solver.solve_sequence(MODEL, objective, smoothness, start, fixed=2)
     assert torch.equal(pose.angles[:2], start.angles[:2])
     assert torch.equal(pose.root_rotation[:2], start.root_rotation[:2])
@@ -96,8 +99,14 @@ def test_progress_may_abort() -> None:
     def abort(done: int, total: int) -> None:
         raise Stop
 
-    try:
-        solver.solve_sequence(MODEL, objective, Smoothness(person.keypoints.times, WEIGHT), start, progress=abort)
-    except Stop:
-        return
-    raise AssertionError("the solver went on")
+    smoothness = Smoothness(person.keypoints.times, WEIGHT, 1 / 30)
+    with pytest.raises(Stop):
+        solver.solve_sequence(MODEL, objective, smoothness, start, progress=abort)
+
+
+def test_a_start_that_is_not_finite_is_an_error_and_no_endless_loop() -> None:
+    person, objective, start = scene(7, frames=5)
+    broken = dataclasses.replace(start, root_position=start.root_position * float("nan"))
+    smoothness = Smoothness(person.keypoints.times, WEIGHT, 1 / 30)
+    with pytest.raises(solver.SolveError, match="not finite"):
+        solver.solve_sequence(MODEL, objective, smoothness, broken)

@@ -70,14 +70,6 @@ def test_anchors(seed: int) -> None:
     check(lambda p: terms.anchors(*MODEL.points_and_jacobian(p), axes, target, weight.abs()), pose)
 
 
-@given(seeds)
-@settings(max_examples=8)
-def test_neutral(seed: int) -> None:
-    rng, pose = draw(seed)
-    preferred, weight = torch.tensor(rng.normal(size=(2, len(MODEL.lower))))
-    check(lambda p: terms.neutral(p.angles, preferred, weight), pose)
-
-
 @given(seeds, st.sampled_from([1, 2, 3]))
 def test_the_robust_kernels_step_is_the_gradient_of_its_cost(seed: int, group: int) -> None:
     rng = np.random.default_rng(seed)

@@ -12,7 +12,7 @@ from .model import ROOT_DOFS, BodyModel, Pose
 from .observation import Observation
 from .prior import relaxed_pose
 from .solver import NormalEquations
-from .terms import MIN_DEPTH, Residuals, neutral, reprojection, robust, segments
+from .terms import MIN_DEPTH, Residuals, reprojection, robust, segments
 from .terms import anchors as anchor_terms
 
 # Standard deviations that are expected of a good detector, in metres at the person. Chosen on three views of the
@@ -49,6 +49,9 @@ class Objective:
         """
         self.model = model
         self.observation = observation
+        # a frame whose rough distance is far off must not outweigh or vanish beside the others
+        usual = depth.median()
+        depth = depth.clamp(0.5 * usual, 2.0 * usual)
         self.ray_weight = observation.confidence * (depth / KEYPOINT_DEVIATION)[:, None]
         self.segment_weight = observation.trust[..., None] / torch.tensor(SEGMENT_DEVIATION, dtype=torch.float64)
         self.preferred, self.deviation = relaxed_pose(model.skeleton, model.dof_joint, model.dof_axis)
@@ -73,11 +76,11 @@ class Objective:
         cost, rows = self.point_terms(points, jacobian)
         gradient = (rows.jacobian.transpose(1, 2) @ rows.value[..., None])[..., 0]
         hessian = rows.jacobian.transpose(1, 2) @ rows.jacobian
-        relaxed = neutral(pose.angles, self.preferred, 1.0 / self.deviation)
-        weight = self.deviation**-2
-        gradient[:, ROOT_DOFS:] += weight * (pose.angles - self.preferred)
+        # where nothing is seen, angles stay near a relaxed pose
+        strayed, weight = pose.angles - self.preferred, self.deviation**-2
+        gradient[:, ROOT_DOFS:] += weight * strayed
         hessian.diagonal(dim1=1, dim2=2)[:, ROOT_DOFS:] += weight
-        return cost + relaxed.value.square().sum(-1), gradient, hessian
+        return cost + (weight * strayed.square()).sum(-1), gradient, hessian
 
     def unexplained(self, pose: Pose) -> Tensor:
         """Return how far each point lies from its ray, [T, K] in expected deviations at full confidence."""

@@ -18,12 +18,12 @@ _RELAXED: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]
     "head": ((-5, 0, 0), (15, 20, 12)),
     "clavicle": ((0, 0, 0), (8, 8, 8)),
     "shoulder": ((10, 0, -30), (50, 35, 50)),
-    "elbow": ((25, 10, 0), (60, 35, 0)),
-    "wrist": ((0, 0, 0), (25, 0, 12)),
+    "elbow": ((25, 10, 0), (60, 35, 40)),
+    "wrist": ((0, 0, 0), (25, 40, 12)),
     "hip": ((-5, -5, -2), (60, 20, 25)),
-    "knee": ((10, 0, 0), (60, 0, 0)),
-    "ankle": ((0, 0, 0), (20, 10, 0)),
-    "toes": ((0, 0, 0), (12, 0, 0)),
+    "knee": ((10, 0, 0), (60, 40, 40)),
+    "ankle": ((0, 0, 0), (20, 10, 40)),
+    "toes": ((0, 0, 0), (12, 40, 40)),
 }
 _UNKNOWN_ROLE = ((0.0, 0.0, 0.0), (40.0, 40.0, 40.0))
 
@@ -37,7 +37,7 @@ def relaxed_pose(skeleton: Skeleton, dof_joint: Tensor, dof_axis: Tensor) -> tup
         relaxed, deviation = _RELAXED.get(role, _UNKNOWN_ROLE)
         sign = -1.0 if side == "right" and axis != 0 else 1.0
         angles.append(sign * relaxed[axis])
-        deviations.append(deviation[axis] or _UNKNOWN_ROLE[1][axis])
+        deviations.append(deviation[axis])
     bounds = torch.tensor(skeleton.rom)[dof_joint, dof_axis]
     relaxed_angles = torch.tensor(angles, dtype=torch.float64).deg2rad()
     return relaxed_angles.clamp(bounds[:, 0], bounds[:, 1]), torch.tensor(deviations, dtype=torch.float64).deg2rad()

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -30,6 +32,7 @@ _STATURE_ROLES = ("pelvis", "spine_lower", "spine_middle", "spine_upper", "neck"
 DEVIATION = 0.06
 """How far adults' proportions stray from the average, standard deviation of the logarithm of a length."""
 
+_LARGEST = 3 * DEVIATION
 _STATURE_DEVIATION = 0.003
 
 
@@ -40,6 +43,7 @@ def estimate_proportions(
     pose: Pose,
     depth: Tensor,
     iterations: int = 8,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Skeleton:
     """Return the skeleton with the bone lengths that explain the observed frames best, its stature unchanged.
 
@@ -49,12 +53,14 @@ def estimate_proportions(
     Args:
         skeleton: Average proportions at the person's height.
         observation: T frames, taken over the whole video. pose: Where to start. depth: [T] metres.
+        progress: Called with the steps done and ``iterations``; may raise to abort.
     """
     groups = _group_of_each_bone(skeleton)
     share = _stature_share(skeleton, groups)
     scale = torch.zeros(len(_GROUPS), dtype=torch.float64)
     model = BodyModel(skeleton, keypoint_names)
-    for _ in range(iterations):
+    for iteration in range(iterations):
+        progress(iteration, iterations)
         objective = Objective(model, observation, depth)
         _, gradient, hessian = objective(pose)
         points, jacobian = model.points_and_jacobian(pose)
@@ -78,6 +84,7 @@ def estimate_proportions(
         matrix = matrix + torch.outer(share, share) / _STATURE_DEVIATION**2
         right = evidence * right.mean(0) + scale / DEVIATION**2 + share * (share @ scale) / _STATURE_DEVIATION**2
         step = -torch.linalg.solve(matrix, right).clamp(-0.1, 0.1)
+        step = (scale + step).clamp(-_LARGEST, _LARGEST) - scale
         scale = scale + step
         pose = model.retract(pose, -(solved[..., -1] + solved[..., :-1] @ step).clamp(-0.5, 0.5) * free)
         model = BodyModel(_scaled(skeleton, groups, scale), keypoint_names)

@@ -15,22 +15,25 @@ class Smoothness:
     """The penalty ``sum_t sum_d weight[d] * a[t, d]**2`` on second differences ``a`` of the trajectory.
 
     Attributes:
-        stencil: [T - 2, 3] coefficients of the second difference on the frames' own times.
+        stencil: [T - 2, 3] coefficients of the second difference on the frames' own times; 1, -2, 1 on even ones.
         weight: [D] weight of each unknown.
     """
 
-    def __init__(self, times: np.ndarray, weight: Tensor) -> None:
+    def __init__(self, times: np.ndarray, weight: Tensor, interval: float) -> None:
         """Prepare the penalty.
 
         Args:
             times: [T] seconds, rising.
-            weight: [D] from :func:`weight_for_cutoff`, for frames at the mean interval of ``times``.
+            weight: [D] from :func:`weight_for_cutoff`.
+            interval: Seconds between frames, of the whole video, that the weights were made for.
         """
-        step = np.diff(times)
-        interval = float(np.median(step)) if len(step) else 1.0
         self.weight = weight
+        step = np.diff(times)
         before, after = interval / step[:-1], interval / step[1:]
-        self.stencil = torch.tensor(np.stack([before, -(before + after), after], axis=1))
+        # the sum then approaches the integral of the squared acceleration, whatever the frame rate does
+        share = np.sqrt((step[:-1] + step[1:]) / (2 * interval))
+        rate_change = np.stack([before, -(before + after), after], axis=1) / share[:, None]
+        self.stencil = torch.tensor(rate_change)
 
     def differences(self, pose: Pose) -> Tensor:
         """Return the second differences [T - 2, D] of a trajectory."""

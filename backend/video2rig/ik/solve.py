@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,13 +64,21 @@ class SequenceSolver:
         model: The body, with the person's own proportions.
     """
 
-    def __init__(self, skeleton: Skeleton, keypoints: Keypoints, camera: Camera, smoothing_hz: float) -> None:
+    def __init__(
+        self,
+        skeleton: Skeleton,
+        keypoints: Keypoints,
+        camera: Camera,
+        smoothing_hz: float,
+        progress: Progress = lambda done, total: None,
+    ) -> None:
         """Fit the person's proportions and find a first pose of every frame.
 
         Args:
             skeleton: Average proportions at the person's height; its lengths are estimated anew.
             keypoints: T frames. camera: Its optics are used; solutions are in its axes.
             smoothing_hz: Cut-off frequency of the smoothness term, hertz.
+            progress: Called with frames done and their total; may raise to abort.
 
         Raises:
             NobodySeen: No frame shows a person.
@@ -80,10 +88,12 @@ class SequenceSolver:
         if not self._seen.any():
             raise NobodySeen("no person was found in any frame of this video")
         self._observation = observe(keypoints, camera)[np.flatnonzero(self._seen)]
+        times = self._observation.times
+        self._interval = float(np.median(np.diff(times))) if len(times) > 1 else 1.0
         with _one_thread():
-            self.model = self._fit_proportions(skeleton)
-            self._start = self._solve_single_frames()
-        self._smoothness_weight = _smoothness_weight(self.model, self._observation.times, smoothing_hz)
+            self.model = self._fit_proportions(skeleton, progress)
+            self._start = self._solve_single_frames(progress)
+        self._smoothness_weight = _smoothness_weight(self.model, self._interval, smoothing_hz)
 
     def solve(self, progress: Progress = lambda done, total: None) -> Solution:
         """Solve root path and joint angles of all frames together, inside the skeleton's range of motion.
@@ -102,7 +112,7 @@ class SequenceSolver:
         with _one_thread():
             return self._solve(solution.pose[seen], anchors[seen], progress)
 
-    def _fit_proportions(self, skeleton: Skeleton) -> BodyModel:
+    def _fit_proportions(self, skeleton: Skeleton, progress: Progress) -> BodyModel:
         names = self._keypoints.names
         frames = len(self._observation)
         chosen = np.unique(np.linspace(0, frames - 1, _PROPORTION_FRAMES).round().astype(int))
@@ -111,11 +121,16 @@ class SequenceSolver:
         start = start_pose(average, sample)
         depth = start.root_position[:, 2]
         start, _ = solve_frames(average, Objective(average, sample, depth), start, iterations=15)
-        return BodyModel(estimate_proportions(skeleton, names, sample, start, depth), names)
+        fitted = estimate_proportions(
+            skeleton, names, sample, start, depth, progress=lambda step, steps: progress(0, frames)
+        )
+        return BodyModel(fitted, names)
 
-    def _solve_single_frames(self) -> Pose:
+    def _solve_single_frames(self, progress: Progress) -> Pose:
         parts = []
-        for begin in range(0, len(self._observation), WINDOW):
+        frames = len(self._observation)
+        for begin in range(0, frames, WINDOW):
+            progress(begin, frames)
             observation = self._observation[begin : begin + WINDOW]
             start = start_pose(self.model, observation)
             objective = Objective(self.model, observation, start.root_position[:, 2])
@@ -140,7 +155,7 @@ class SequenceSolver:
             pose = solve_sequence(
                 self.model,
                 objective,
-                Smoothness(observation.times, self._smoothness_weight),
+                Smoothness(observation.times, self._smoothness_weight, self._interval),
                 pose,
                 fixed=done - begin,
                 progress=lambda step, steps, done=done, ahead=ahead: progress(done + ahead * step // steps, frames),
@@ -173,27 +188,19 @@ class SequenceSolver:
         return trust @ near.T / near.sum(1)
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Keep linear algebra on one thread: on matrices this small, threads mostly wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(limits=1):
-            yield
-    finally:
-        torch.set_num_threads(threads)
+def _one_thread() -> AbstractContextManager[object]:
+    """Keep BLAS on one thread: on matrices this small, its threads mostly wait for each other."""
+    return threadpool_limits(limits=1, user_api="blas")
 
 
-def _smoothness_weight(model: BodyModel, times: np.ndarray, smoothing_hz: float) -> Tensor:
-    """Return the [D] weights of second differences for the rate of these frames."""
+def _smoothness_weight(model: BodyModel, interval: float, smoothing_hz: float) -> Tensor:
+    """Return the [D] weights of second differences for frames at this interval, seconds."""
     deviation = torch.full((model.size,), np.radians(_ANGLE_DEVIATION), dtype=torch.float64)
     hinge = (model.skeleton.free_axes().sum(-1) == 1)[model.dof_joint.numpy()]
     deviation[ROOT_DOFS:][torch.from_numpy(hinge)] = np.radians(_HINGE_DEVIATION)
     deviation[:ROOT_DOFS] = torch.tensor(_ROOT_DEVIATION)
     deviation[3:ROOT_DOFS].deg2rad_()
-    rate = 1.0 / float(np.median(np.diff(times))) if len(times) > 1 else 1.0
-    return weight_for_cutoff(deviation, smoothing_hz, rate)
+    return weight_for_cutoff(deviation, smoothing_hz, 1.0 / interval)
 
 
 def _fill_gaps(pose: Pose, seen_times: np.ndarray, times: np.ndarray) -> Pose:

@@ -15,8 +15,14 @@ import torch
 from scipy.linalg import LinAlgError, solveh_banded
 from torch import Tensor
 
+from ..errors import Video2RigError
 from .model import ROOT_DOFS, BodyModel, Pose
 from .smoothness import Smoothness
+
+
+class SolveError(Video2RigError):
+    """The normal equations have no solution: an input was not finite, or out of all proportion."""
+
 
 NormalEquations = tuple[Tensor, Tensor, Tensor]
 """Cost [T], half the gradient [T, D] and half the Gauss-Newton Hessian [T, D, D] of the frames' own terms."""
@@ -86,11 +92,16 @@ def solve_sequence(
         fixed: So many frames at the beginning are given and do not move.
         iterations: At most so many steps. tolerance: Stop once the cost falls by a smaller part.
         progress: Called with the steps done and ``iterations``; may raise to abort.
+
+    Raises:
+        SolveError: There is no solution, as when the start is not finite.
     """
     frames, unknowns = len(pose), model.size
     bands = smoothness.hessian_bands(frames)
     cost, gradient, hessian = objective(pose)
     total = cost.sum() + smoothness.cost(pose)
+    if not torch.isfinite(total):
+        raise SolveError("inverse kinematics: the start is not finite; the keypoints are out of all proportion")
     damping = 1e-4
     for iteration in range(iterations):
         progress(iteration, iterations)
@@ -105,6 +116,8 @@ def solve_sequence(
             try:
                 solution = solveh_banded(damped, right_side, lower=True, overwrite_ab=True, check_finite=False)
             except LinAlgError:
+                if damping > _MAX_DAMPING:
+                    raise SolveError("inverse kinematics: the normal equations have no solution") from None
                 damping *= 10
                 continue
             trial = model.retract(pose, -torch.from_numpy(solution.reshape(frames, unknowns)))

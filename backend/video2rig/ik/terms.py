@@ -9,10 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
-
-from .model import ROOT_DOFS
 
 MIN_DEPTH = 0.2
 """Points are projected as if at least this far in front of the camera, metres."""
@@ -70,18 +67,6 @@ def anchors(points: Tensor, jacobian: Tensor, axes: Tensor, target: Tensor, weig
     """
     value = (points @ axes.T - target) * weight
     return Residuals(value.flatten(1), ((axes @ jacobian) * weight[..., None]).flatten(1, 2))
-
-
-def neutral(angles: Tensor, preferred: Tensor, weight: Tensor) -> Residuals:
-    """Angles that nothing observes stay near a preferred pose.
-
-    Args:
-        angles: [T, A] radians; preferred: [A] radians; weight: [A] inverse standard deviation, 1/radians.
-    """
-    count = angles.shape[-1]
-    jacobian = angles.new_zeros(count, ROOT_DOFS + count)
-    jacobian[:, ROOT_DOFS:] = torch.diag(weight)
-    return Residuals((angles - preferred) * weight, jacobian.expand(len(angles), -1, -1))
 
 
 def robust(residuals: Residuals, group: int, scale: float) -> tuple[Tensor, Residuals]:

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Feet that rest on the floor: when, and where they are then held."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy.ndimage import binary_closing, binary_opening, gaussian_filter1d, minimum_filter1d
+
+from .camera import Camera
+from .ik import Anchors, BodyModel, Pose
+from .keypoints import Keypoints
+from .motion import Contact
+
+SPEED = 0.35
+"""A foot that moves slower than this, metres a second, may rest on the floor."""
+
+HEIGHT = 0.07
+"""A foot that is higher than this above the floor, metres, does not rest on it."""
+
+CONFIDENCE = 0.3
+"""Feet that are seen with less confidence are not known to rest on anything."""
+
+SHORTEST = 0.1
+"""Shorter contacts, in seconds, are noise."""
+
+_CALM = 0.03  # seconds over which positions are averaged before speeds are taken
+_DEVIATION = (0.01, 0.01, 0.02)  # metres along the world's x, y, z, by which a held foot may stray
+_SOLES = ("heel", "big_toe")
+
+
+class Feet:
+    """The keypoints of a body that touch the floor: heels and toes, or ankles in sets that have no feet.
+
+    Attributes:
+        keypoints: [F] their numbers. joints: [F] names of the joints that carry them.
+        standing: [F] their heights above the floor at rest, metres.
+    """
+
+    def __init__(self, model: BodyModel) -> None:
+        parts = [name.partition("_")[2] for name in model.keypoint_names]
+        kinds = _SOLES if "heel" in parts else ("ankle",)
+        self.keypoints = np.array([k for k, part in enumerate(parts) if part in kinds])
+        carriers = model.site_joint.numpy()[self.keypoints]
+        self.joints = [model.skeleton.names[joint] for joint in carriers]
+        rest = model.skeleton.rest_matrices()[carriers]
+        offset = model.site_offset.numpy()[self.keypoints]
+        self.standing = rest[:, 2, 3] + np.einsum("fi,fi->f", rest[:, 2, :3], offset)
+
+    def places(self, model: BodyModel, pose: Pose) -> np.ndarray:
+        """Return where they are, [T, F, 3] in the axes of the pose, metres."""
+        return model.points(pose).numpy()[:, self.keypoints]
+
+
+def find_contacts(feet: Feet, places: np.ndarray, keypoints: Keypoints) -> tuple[tuple[Contact, ...], np.ndarray]:
+    """Find the intervals in which parts of the feet rest on the floor: seen, low, and nearly still.
+
+    Heights are taken from the lowest that any part of the feet reaches within a second, as the floor under a walking
+    person is not known better than the person's depth.
+
+    Args:
+        places: [T, F, 3] in the world, metres. keypoints: T frames.
+
+    Returns:
+        The contacts, by their start, and [T, F] bool: the frames in which each part rests.
+    """
+    times = keypoints.times
+    resting = np.zeros(places.shape[:2], dtype=bool)
+    if len(times) < 3:
+        return (), resting
+    rate = min(1.0 / float(np.median(np.diff(times))), 1000.0)
+    calm = gaussian_filter1d(places, sigma=_CALM * rate, axis=0)
+    speed = np.linalg.norm(np.gradient(calm, times, axis=0), axis=-1)
+    height = calm[..., 2] - feet.standing
+    floor = minimum_filter1d(height.min(axis=1), size=2 * round(rate) + 1)
+    seen = keypoints.confidence[:, feet.keypoints] >= CONFIDENCE
+    still = (speed < SPEED) & (height - floor[:, None] < HEIGHT) & seen
+    length = max(2, round(SHORTEST * rate))
+    contacts = []
+    for part, joint in enumerate(feet.joints):
+        padded = np.pad(still[:, part], length, mode="edge")
+        brush = np.ones(length, dtype=bool)
+        calmed = np.asarray(binary_opening(binary_closing(padded, brush), brush))[length:-length]
+        for start, end in _runs(np.logical_and(calmed, keypoints.confidence[:, feet.keypoints[part]] > 0)):
+            if times[end] - times[start] >= SHORTEST:
+                resting[start : end + 1, part] = True
+                contacts.append(Contact(joint, float(times[start]), float(times[end])))
+    return tuple(sorted(contacts, key=lambda contact: contact.start)), resting
+
+
+def hold(model: BodyModel, feet: Feet, places: np.ndarray, resting: np.ndarray, camera: Camera) -> Anchors:
+    """Return anchors that hold every resting part at its middle place, at the height that it has when standing.
+
+    Args:
+        places: [T, F, 3] in the world, metres. resting: [T, F] bool. camera: Over the world's floor.
+    """
+    frames, count = len(places), len(model.keypoint_names)
+    target, weight = np.zeros((2, frames, count, 3))
+    for part, keypoint in enumerate(feet.keypoints):
+        for start, end in _runs(resting[:, part]):
+            interval = slice(start, end + 1)
+            target[interval, keypoint, :2] = np.median(places[interval, part, :2], axis=0)
+            target[interval, keypoint, 2] = feet.standing[part]
+            weight[interval, keypoint] = 1.0 / np.array(_DEVIATION)
+    to_world = camera.rotation.T
+    target += to_world @ camera.translation  # along the world's axes, but from the camera
+    return Anchors(torch.tensor(to_world), torch.tensor(target), torch.tensor(weight))
+
+
+def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
+    """Return the first and last index of each run of true values."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(int), [0]])))
+    return [(int(start), int(end) - 1) for start, end in zip(edges[::2], edges[1::2], strict=True)]

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+import numpy as np
+import pytest
+
+from synthetic import NAMES
+from video2rig.camera import Camera
+from video2rig.contacts import SHORTEST, Feet, find_contacts, hold
+from video2rig.ground import up_of_tilt
+from video2rig.human import default_human
+from video2rig.ik import BodyModel
+from video2rig.keypoints import KEYPOINT_SETS, Keypoints
+from video2rig.motion import Contact
+
+MODEL = BodyModel(default_human(), NAMES)
+FEET = Feet(MODEL)
+LEFT = [part for part, joint in enumerate(FEET.joints) if joint.endswith(".L")]
+
+
+def walk(rate: float, seconds: float = 4.0) -> tuple[np.ndarray, np.ndarray]:
+    """Both feet stand; the left one swings a metre forward, 15 cm up, from 1.5 to 2 s. Places [T, F, 3] and times."""
+    times = np.arange(0, seconds, 1 / rate)
+    share = np.clip((times - 1.5) / 0.5, 0, 1)
+    smooth = share * share * (3 - 2 * share)
+    places = np.zeros((len(times), len(FEET.joints), 3))
+    places[..., 2] = FEET.standing
+    places[:, LEFT, 1] -= smooth[:, None]
+    places[:, LEFT, 2] += 0.15 * np.sin(np.pi * share)[:, None]
+    return places, times
+
+
+def seen(times: np.ndarray, confidence: float = 1.0) -> Keypoints:
+    count = len(NAMES)
+    return Keypoints("blazepose_33", np.zeros((len(times), count, 2)), np.full((len(times), count), confidence), times)
+
+
+def of(joint: str, contacts: tuple[Contact, ...]) -> list[Contact]:
+    return [contact for contact in contacts if contact.joint == joint]
+
+
+@pytest.mark.parametrize("rate", [24.0, 60.0])
+def test_a_stepping_foot_has_two_contacts_and_a_standing_one_has_one(rate: float) -> None:
+    places, times = walk(rate)
+    contacts, resting = find_contacts(FEET, places, seen(times))
+    first, second = of("foot.L", contacts)
+    assert first.start == 0 and first.end == pytest.approx(1.55, abs=0.12)
+    assert second.start == pytest.approx(1.95, abs=0.12) and second.end == pytest.approx(times[-1])
+    assert of("foot.R", contacts) == [Contact("foot.R", 0.0, float(times[-1]))]
+    assert resting[0].all() and not resting[np.searchsorted(times, 1.75), LEFT].any()
+
+
+def test_a_foot_that_is_not_seen_rests_on_nothing() -> None:
+    places, times = walk(30.0)
+    assert find_contacts(FEET, places, seen(times, 0.1))[0] == ()
+
+
+def test_a_contact_does_not_outlive_a_gap() -> None:
+    places, times = walk(30.0)
+    keypoints = seen(times)
+    confidence = keypoints.confidence.copy()
+    confidence[60:90] = 0.0
+    gapped = Keypoints("blazepose_33", keypoints.positions, confidence, times)
+    contacts, resting = find_contacts(FEET, places, gapped)
+    assert len(of("foot.R", contacts)) == 2 and not resting[60:90].any()
+
+
+def test_a_raised_foot_rests_on_nothing() -> None:
+    places, times = walk(30.0)
+    places[:, LEFT, 2] += 0.4
+    assert not of("foot.L", find_contacts(FEET, places, seen(times))[0])
+
+
+def test_no_contact_is_shorter_than_a_tenth_of_a_second() -> None:
+    places, times = walk(30.0)
+    places[2:-2] += np.array([0, 0, 0.3])
+    for contact in find_contacts(FEET, places, seen(times))[0]:
+        assert contact.end - contact.start >= SHORTEST
+
+
+def test_too_few_frames_have_no_contacts() -> None:
+    places, times = walk(30.0)
+    assert find_contacts(FEET, places[:2], seen(times[:2]))[0] == ()
+
+
+def test_held_feet_are_asked_to_stand_where_they_were_on_the_floor() -> None:
+    places, times = walk(30.0)
+    _, resting = find_contacts(FEET, places, seen(times))
+    up = up_of_tilt(0.2)
+    forward = np.cross(up, [1.0, 0.0, 0.0])
+    camera = Camera.from_field_of_view(64, 64, 1.0).placed(
+        np.stack([[1.0, 0.0, 0.0], forward, up], axis=1), np.array([0.3, 1.0, 4.0])
+    )
+    anchors = hold(MODEL, FEET, places, resting, camera)
+    local = places @ camera.rotation.T + camera.translation
+    along_axes = local @ anchors.axes.numpy().T
+    wanted = anchors.target.numpy()[:, FEET.keypoints]
+    assert np.abs((along_axes - wanted)[resting]).max() < 0.05
+    assert np.abs((along_axes - wanted)[resting][:, 2]).max() < 1e-9 + 0.08
+    assert (anchors.weight.numpy()[:, FEET.keypoints][~resting] == 0).all()
+
+
+@pytest.mark.parametrize("name", list(KEYPOINT_SETS))
+def test_every_set_has_feet(name: str) -> None:
+    feet = Feet(BodyModel(default_human(), KEYPOINT_SETS[name]))
+    assert {joint[-2:] for joint in feet.joints} == {".L", ".R"}
+    assert (feet.standing > 0).all()
