@@ -20,7 +20,8 @@ help: ## list the commands
 
 .PHONY: demo
 demo: setup addon ## a video becomes an animated armature: build/demo/sample.blend and sample.png
-	$(BIN)/python benchmarks/demo.py $(VIDEO) $(OUT)/$(basename $(notdir $(VIDEO))).blend $(OUT)/$(basename $(notdir $(VIDEO))).png
+	name=$$(basename "$(VIDEO)"); name="$(OUT)/$${name%.*}"; \
+	$(BIN)/python benchmarks/demo.py "$(VIDEO)" "$$name.blend" "$$name.png"
 
 .PHONY: test
 test: setup ## style, types and all tests
@@ -44,6 +45,7 @@ addons: $(VENV)/ready ## the add-on's zips for all platforms
 benchmarks: setup ## the tables that this README quotes
 	$(BIN)/python benchmarks/sample.py
 	$(BIN)/python benchmarks/real_video.py
+	$(BIN)/python benchmarks/memory.py --minutes 20 --fps 3 --image docs/images/memory.png
 
 .PHONY: weights
 weights: $(VENV)/ready
@@ -54,7 +56,9 @@ clean: ## remove what was built; the environment stays
 	rm -rf build
 
 $(VENV)/ready: pyproject.toml
-	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"Python 3.11 or later is needed, not {sys.version}"'
+	@test -n "$(PYTHON)" || { echo "Python 3.11 is needed: apt-get install python3.11 python3.11-venv" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+	{ echo "Blender's module needs Python 3.11, and $(PYTHON) is another; set PYTHON=/path/to/python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet "$(TORCH)"

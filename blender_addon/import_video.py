@@ -162,7 +162,7 @@ class VIDEO2RIG_OT_import_video(Operator):
             {"INFO"}, f"{placed.rig.name}: {len(take.motion)} frames" + (f", solved on {device}" if device else "")
         )
         if not bpy.app.background:
-            _look_through(context, placed.camera)
+            look_through(context, placed.camera)
 
 
 def _redraw(context: bpy.types.Context) -> None:
@@ -172,7 +172,7 @@ def _redraw(context: bpy.types.Context) -> None:
                 area.tag_redraw()
 
 
-def _look_through(context: bpy.types.Context, camera: bpy.types.Object) -> None:
+def look_through(context: bpy.types.Context, camera: bpy.types.Object) -> None:
     """Turn one 3D view to the solved camera, without taking the scene's own camera away."""
     areas = [area for area in context.screen.areas if area.type == "VIEW_3D"]
     if not areas:

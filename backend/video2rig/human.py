@@ -39,7 +39,9 @@ _SEGMENT = {
 
 # Ranges of motion in degrees about the bone's own axes; of the left side for paired joints. Where a joint is
 # modelled by several (spine, neck) the clinical range of the whole is shared among them.
-# role: (euler order, {axis: (lower, upper)}) - the source of each range stands beside it.
+# role: (euler order, {axis: (lower, upper)}) - the source of each range stands beside it. AAOS: the ranges of the
+# American Academy of Orthopaedic Surgeons (1965). Those marked with * were checked against an excerpt of its table; the
+# others are as commonly quoted.
 _ROM: dict[str, tuple[str, dict[str, tuple[float, float]]]] = {
     # thoracolumbar flexion 80, extension 25, lateral 35, rotation 45 (AAOS), a third each
     "spine_lower": ("YZX", {"x": (-25 / 3, 80 / 3), "y": (-15, 15), "z": (-35 / 3, 35 / 3)}),
@@ -51,14 +53,15 @@ _ROM: dict[str, tuple[str, dict[str, tuple[float, float]]]] = {
     # sternoclavicular: protraction 25, retraction 20, elevation 35, depression 10. Not in the clinical table;
     # the elevation completes the arm's 180 degrees of abduction (AAOS counts the whole shoulder).
     "clavicle": ("YXZ", {"x": (-20, 25), "z": (-10, 35)}),
-    # shoulder, from an arm 50 degrees abducted: z abduction -45..145 (AAOS -45..180 with the clavicle),
-    # x horizontal flexion 84 and extension 60 (AAOS extension 60), y rotation -90..70 (AAOS)
+    # shoulder, from an arm 50 degrees abducted. z: abduction -45 to 145, and to 180 with the clavicle (AAOS 180*).
+    # x: towards the front 84 and back 60 (AAOS extension 60*); the arm is then straight ahead within 6 degrees, and
+    # flexion to 180* goes on about z. y: external 90* and internal 70* rotation (AAOS).
     "shoulder": ("YXZ", {"x": (-60, 84), "y": (-90, 70), "z": (-95, 95)}),
-    # elbow flexion 0..150 (AAOS), pronation and supination 80 (AAOS)
+    # elbow flexion 0 to 150*, pronation and supination 80* (AAOS)
     "elbow": ("YZX", {"x": (0, 150), "y": (-80, 80)}),
-    # wrist flexion 80, extension 70; radial deviation 20, ulnar 30 (AAOS)
+    # wrist flexion 80*, extension 70*; radial deviation 20*, ulnar 30* (AAOS)
     "wrist": ("YZX", {"x": (-70, 80), "z": (-30, 20)}),
-    # hip flexion 120, extension 30; abduction 45, adduction 30; rotation 45 (AAOS)
+    # hip flexion 120, extension 30 (AAOS, and OpenSim's Rajagopal2016); abduction 45, adduction 30; rotation 45 (AAOS)
     "hip": ("YZX", {"x": (-120, 30), "y": (-45, 45), "z": (-45, 30)}),
     # knee flexion 135 with 10 of hyperextension (AAOS and its allowance)
     "knee": ("YZX", {"x": (-10, 135)}),
