@@ -228,12 +228,22 @@ class _Draft:
 
 
 def _save(path: Path) -> None:
+    """Save the file, uncompressed, and see that it is whole.
+
+    Raises:
+        SaveError: Blender could not write all of it; from 5.0 on it does not tell so itself.
+    """
     try:
-        result = bpy.ops.wm.save_as_mainfile(filepath=str(path), copy=True, check_existing=False, relative_remap=False)
-    except RuntimeError as error:
+        bpy.ops.wm.save_as_mainfile(
+            filepath=str(path), copy=True, check_existing=False, relative_remap=False, compress=False
+        )
+        with path.open("rb") as file:
+            file.seek(-min(64, path.stat().st_size), os.SEEK_END)
+            whole = b"ENDB" in file.read()  # the block that ends every .blend
+    except (RuntimeError, OSError) as error:
         raise SaveError(f"{path.name} cannot be saved: {str(error).strip().removeprefix('Error: ')}") from error
-    if result != {"FINISHED"} or not path.is_file():
-        raise SaveError(f"{path.name} cannot be saved: Blender wrote nothing; is the disk full?")
+    if not whole:
+        raise SaveError(f"{path.name} cannot be saved whole: is the disk full?")
 
 
 def _text_line(kind: str, facts: dict[str, object]) -> None:
