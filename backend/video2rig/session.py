@@ -150,6 +150,11 @@ class Session:
             raise Refusal("frame", f"frame {index} differs in size from the first one")
         if not (self._last_time < moment and 0 < scale <= MAX_SIDE_OF_SOURCE):
             raise Refusal("frame", f"frame {index}: its time must follow the last one's, its scale be positive")
+        for told, side in zip((self._video["height"], self._video["width"]), image.shape, strict=False):
+            if abs(side * scale - told) > scale + 1:
+                size = f"{image.shape[1]}x{image.shape[0]} at a scale of {scale:g}"
+                video = f"{self._video['width']}x{self._video['height']}"
+                raise Refusal("frame", f"frame {index} has {size}, but the video was said to have {video} pixels")
         self._shape, self._last_time = image.shape, moment
         self.received += 1
         self._queue.put(_Pushed(moment, scale, image))
