@@ -24,7 +24,9 @@ CONFIDENCE = 0.3
 SHORTEST = 0.1
 """Shorter contacts, in seconds, are noise."""
 
-_CALM = 0.03  # seconds over which positions are averaged before speeds are taken
+_DEPTH_SHARE = 0.3  # of a speed along the line of sight: what moves there is mostly the detector's idea of depth
+_STEP = 0.15  # metres: a foot that rests higher above the floor stands on something else
+_CALM = 0.06  # seconds over which positions are averaged before speeds are taken
 _DEVIATION = (0.01, 0.01, 0.02)  # metres along the world's x, y, z, by which a held foot may stray
 _SOLES = ("heel", "big_toe")
 
@@ -52,14 +54,16 @@ class Feet:
         return model.points(pose).numpy()[:, self.keypoints]
 
 
-def find_contacts(feet: Feet, places: np.ndarray, keypoints: Keypoints) -> tuple[tuple[Contact, ...], np.ndarray]:
+def find_contacts(
+    feet: Feet, places: np.ndarray, keypoints: Keypoints, camera: Camera
+) -> tuple[tuple[Contact, ...], np.ndarray]:
     """Find the intervals in which parts of the feet rest on the floor: seen, low, and nearly still.
 
     Heights are taken from the lowest that any part of the feet reaches within a second, as the floor under a walking
     person is not known better than the person's depth.
 
     Args:
-        places: [T, F, 3] in the world, metres. keypoints: T frames.
+        places: [T, F, 3] in the world, metres. keypoints: T frames. camera: Over the world's floor.
 
     Returns:
         The contacts, by their start, and [T, F] bool: the frames in which each part rests.
@@ -70,7 +74,8 @@ def find_contacts(feet: Feet, places: np.ndarray, keypoints: Keypoints) -> tuple
         return (), resting
     rate = min(1.0 / float(np.median(np.diff(times))), 1000.0)
     calm = gaussian_filter1d(places, sigma=_CALM * rate, axis=0)
-    speed = np.linalg.norm(np.gradient(calm, times, axis=0), axis=-1)
+    velocity = np.gradient(calm @ camera.rotation.T, times, axis=0)
+    speed = np.linalg.norm(velocity * (1.0, 1.0, _DEPTH_SHARE), axis=-1)
     height = calm[..., 2] - feet.standing
     floor = minimum_filter1d(height.min(axis=1), size=2 * round(rate) + 1)
     seen = keypoints.confidence[:, feet.keypoints] >= CONFIDENCE
@@ -89,7 +94,9 @@ def find_contacts(feet: Feet, places: np.ndarray, keypoints: Keypoints) -> tuple
 
 
 def hold(model: BodyModel, feet: Feet, places: np.ndarray, resting: np.ndarray, camera: Camera) -> Anchors:
-    """Return anchors that hold every resting part at its middle place, at the height that it has when standing.
+    """Return anchors that hold every resting part at its middle place.
+
+    Its height is the one that it has when standing, unless it stands on something else than the floor.
 
     Args:
         places: [T, F, 3] in the world, metres. resting: [T, F] bool. camera: Over the world's floor.
@@ -99,8 +106,10 @@ def hold(model: BodyModel, feet: Feet, places: np.ndarray, resting: np.ndarray, 
     for part, keypoint in enumerate(feet.keypoints):
         for start, end in _runs(resting[:, part]):
             interval = slice(start, end + 1)
-            target[interval, keypoint, :2] = np.median(places[interval, part, :2], axis=0)
-            target[interval, keypoint, 2] = feet.standing[part]
+            place = np.median(places[interval, part], axis=0)
+            if abs(place[2] - feet.standing[part]) < _STEP:
+                place[2] = feet.standing[part]
+            target[interval, keypoint] = place
             weight[interval, keypoint] = 1.0 / np.array(_DEVIATION)
     to_world = camera.rotation.T
     target += to_world @ camera.translation  # along the world's axes, but from the camera

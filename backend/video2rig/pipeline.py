@@ -164,7 +164,7 @@ def solve_keypoints(
     contacts: tuple[Contact, ...] = ()
     if settings.contacts == "auto":
         places = _to_world(feet.places(model, solution.pose), camera)
-        contacts, resting = find_contacts(feet, places, keypoints)
+        contacts, resting = find_contacts(feet, places, keypoints, camera)
         anchors = hold(model, feet, places, resting, camera)
         solution = solver.solve_again(solution, anchors, of_stage("holding feet still"))
     motion = to_motion(model, solution, camera, keypoints.times, contacts, provenance)

@@ -13,17 +13,20 @@ from video2rig.motion import Contact
 
 MODEL = BodyModel(default_human(), NAMES)
 FEET = Feet(MODEL)
+CAMERA = Camera.from_field_of_view(640, 480, 1.0).placed(
+    np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]]), np.array([0.0, 1.0, 4.0])
+)
 LEFT = [part for part, joint in enumerate(FEET.joints) if joint.endswith(".L")]
 
 
 def walk(rate: float, seconds: float = 4.0) -> tuple[np.ndarray, np.ndarray]:
-    """Both feet stand; the left one swings a metre forward, 15 cm up, from 1.5 to 2 s. Places [T, F, 3] and times."""
+    """Both feet stand; the left one swings a metre aside, 15 cm up, from 1.5 to 2 s. Places [T, F, 3] and times."""
     times = np.arange(0, seconds, 1 / rate)
     share = np.clip((times - 1.5) / 0.5, 0, 1)
     smooth = share * share * (3 - 2 * share)
     places = np.zeros((len(times), len(FEET.joints), 3))
     places[..., 2] = FEET.standing
-    places[:, LEFT, 1] -= smooth[:, None]
+    places[:, LEFT, 0] += smooth[:, None]
     places[:, LEFT, 2] += 0.15 * np.sin(np.pi * share)[:, None]
     return places, times
 
@@ -40,7 +43,7 @@ def of(joint: str, contacts: tuple[Contact, ...]) -> list[Contact]:
 @pytest.mark.parametrize("rate", [24.0, 60.0])
 def test_a_stepping_foot_has_two_contacts_and_a_standing_one_has_one(rate: float) -> None:
     places, times = walk(rate)
-    contacts, resting = find_contacts(FEET, places, seen(times))
+    contacts, resting = find_contacts(FEET, places, seen(times), CAMERA)
     first, second = of("foot.L", contacts)
     assert first.start == 0 and first.end == pytest.approx(1.55, abs=0.12)
     assert second.start == pytest.approx(1.95, abs=0.12) and second.end == pytest.approx(times[-1])
@@ -50,7 +53,7 @@ def test_a_stepping_foot_has_two_contacts_and_a_standing_one_has_one(rate: float
 
 def test_a_foot_that_is_not_seen_rests_on_nothing() -> None:
     places, times = walk(30.0)
-    assert find_contacts(FEET, places, seen(times, 0.1))[0] == ()
+    assert find_contacts(FEET, places, seen(times, 0.1), CAMERA)[0] == ()
 
 
 def test_a_contact_does_not_outlive_a_gap() -> None:
@@ -59,31 +62,31 @@ def test_a_contact_does_not_outlive_a_gap() -> None:
     confidence = keypoints.confidence.copy()
     confidence[60:90] = 0.0
     gapped = Keypoints("blazepose_33", keypoints.positions, confidence, times)
-    contacts, resting = find_contacts(FEET, places, gapped)
+    contacts, resting = find_contacts(FEET, places, gapped, CAMERA)
     assert len(of("foot.R", contacts)) == 2 and not resting[60:90].any()
 
 
 def test_a_raised_foot_rests_on_nothing() -> None:
     places, times = walk(30.0)
     places[:, LEFT, 2] += 0.4
-    assert not of("foot.L", find_contacts(FEET, places, seen(times))[0])
+    assert not of("foot.L", find_contacts(FEET, places, seen(times), CAMERA)[0])
 
 
 def test_no_contact_is_shorter_than_a_tenth_of_a_second() -> None:
     places, times = walk(30.0)
     places[2:-2] += np.array([0, 0, 0.3])
-    for contact in find_contacts(FEET, places, seen(times))[0]:
+    for contact in find_contacts(FEET, places, seen(times), CAMERA)[0]:
         assert contact.end - contact.start >= SHORTEST
 
 
 def test_too_few_frames_have_no_contacts() -> None:
     places, times = walk(30.0)
-    assert find_contacts(FEET, places[:2], seen(times[:2]))[0] == ()
+    assert find_contacts(FEET, places[:2], seen(times[:2]), CAMERA)[0] == ()
 
 
 def test_held_feet_are_asked_to_stand_where_they_were_on_the_floor() -> None:
     places, times = walk(30.0)
-    _, resting = find_contacts(FEET, places, seen(times))
+    _, resting = find_contacts(FEET, places, seen(times), CAMERA)
     up = up_of_tilt(0.2)
     forward = np.cross(up, [1.0, 0.0, 0.0])
     camera = Camera.from_field_of_view(64, 64, 1.0).placed(
@@ -96,6 +99,16 @@ def test_held_feet_are_asked_to_stand_where_they_were_on_the_floor() -> None:
     assert np.abs((along_axes - wanted)[resting]).max() < 0.05
     assert np.abs((along_axes - wanted)[resting][:, 2]).max() < 1e-9 + 0.08
     assert (anchors.weight.numpy()[:, FEET.keypoints][~resting] == 0).all()
+
+
+def test_who_stands_on_a_box_is_not_pulled_to_the_floor() -> None:
+    places, times = walk(30.0)
+    places[:60, :, 2] += 1.0
+    _, resting = find_contacts(FEET, places, seen(times), CAMERA)
+    assert resting[5].all()
+    height = hold(MODEL, FEET, places, resting, CAMERA).target.numpy()[5, FEET.keypoints] @ np.array([0, 0, 1.0])
+    origin = (CAMERA.rotation.T @ CAMERA.translation)[2]
+    assert np.allclose(height - origin, places[5, :, 2])
 
 
 @pytest.mark.parametrize("name", list(KEYPOINT_SETS))
