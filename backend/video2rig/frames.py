@@ -10,6 +10,7 @@ import logging
 import math
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ class Frame(NamedTuple):
     image: np.ndarray
 
 
-class VideoSource:
+class VideoSource(ABC):
     """A video that can be read any number of times.
 
     Attributes:
@@ -91,13 +92,13 @@ class VideoSource:
         self.info = info
         self.notices: list[str] = []
 
+    @abstractmethod
     def frames(self, start: int = 0) -> Iterator[Frame]:
         """Yield the frames in order, from the one with index ``start``; ends at the last readable one.
 
         Raises:
             VideoError: The video can no longer be read.
         """
-        raise NotImplementedError
 
     def _notice(self, text: str) -> None:
         line = f"{self.info.path.name}: {text}"

@@ -97,6 +97,7 @@ def test_the_take_is_that_of_the_pipeline(real_server: LocalServer, clip: VideoS
     assert [stage for stage in stages if stage != "preparing"] == [
         "connecting",
         "detecting",
+        "measuring the body",
         "solving",
         "holding feet still",
     ]
