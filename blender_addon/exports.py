@@ -10,7 +10,7 @@ from pathlib import Path
 import addon_utils
 import bpy
 
-from . import action_compat
+from . import compat
 from .core.errors import Video2RigError
 
 
@@ -20,7 +20,7 @@ class ExportError(Video2RigError):
 
 def _fbx(rig: bpy.types.Object, path: Path, first: int, last: int) -> None:
     # without a skin FBX holds no bind pose, and readers take the current frame's pose for the rest pose
-    with action_compat.rest_key(rig, first - 1):
+    with compat.rest_key(rig, first - 1):
         bpy.context.scene.frame_set(first - 1)
         bpy.ops.export_scene.fbx(
             filepath=str(path),

@@ -9,7 +9,7 @@ from typing import Any
 import bpy
 import numpy as np
 
-from . import action_compat
+from . import compat
 from .core.motion import Motion
 
 CONFIDENCE = "confidence"
@@ -45,7 +45,7 @@ def write_motion(
     *,
     rate: float,
     first: float,
-    interpolation: action_compat.Interpolation = "LINEAR",
+    interpolation: compat.Interpolation = "LINEAR",
 ) -> bpy.types.Action:
     """Put a motion on an armature of the same skeleton, on an action of its own.
 
@@ -57,14 +57,12 @@ def write_motion(
         first: The scene frame of the video's time 0.
         interpolation: Between keys.
     """
-    action = action_compat.new_action(rig, name)
+    action = compat.new_action(rig, name)
     frames = frames_at(motion.times, rate, first)
 
     def write(bone: str, prop: str, values: np.ndarray, indexed: bool = True) -> None:
         path = f'pose.bones["{bpy.utils.escape_identifier(bone)}"]{prop}'
-        action_compat.write_channels(
-            rig, path, frames, values, group=bone, interpolation=interpolation, indexed=indexed
-        )
+        compat.write_channels(rig, path, frames, values, group=bone, interpolation=interpolation, indexed=indexed)
 
     for joint, bone in enumerate(motion.skeleton.names):
         if joint == 0:

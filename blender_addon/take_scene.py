@@ -11,7 +11,7 @@ from typing import NamedTuple
 import bpy
 
 from . import keyframes, rig, video_camera
-from .action_compat import Interpolation
+from .compat import Interpolation
 from .core.camera import Camera
 from .core.frames import VideoInfo
 from .core.take import Take

@@ -11,8 +11,9 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
-from . import action_compat
+from . import compat
 from .core.camera import Camera
+from .core.frames import stream_rotation
 
 SENSOR = 36.0
 """Width in millimetres of the film back that a focal length is told against."""
@@ -52,8 +53,9 @@ def set_optics(data: bpy.types.Camera, camera: Camera, scene_aspect: float) -> N
     data.sensor_fit = "VERTICAL" if wide else "HORIZONTAL"
     data.sensor_width = data.sensor_height = SENSOR
     data.lens = camera.focal * SENSOR / side
-    data.shift_x = (camera.width / 2 - camera.center[0]) / side
-    data.shift_y = (camera.center[1] - camera.height / 2) / side
+    # pixels are indices: the middle of the picture lies between the middle two
+    data.shift_x = ((camera.width - 1) / 2 - camera.center[0]) / side
+    data.shift_y = (camera.center[1] - (camera.height - 1) / 2) / side
     data.clip_start, data.clip_end = 0.01, 1000.0
 
 
@@ -96,6 +98,7 @@ def add_background(camera: bpy.types.Object, video: Path, fps: float, duration: 
     background.alpha = 1.0
     background.display_depth = "BACK"
     background.frame_method = "FIT"
+    _stand_upright(background, stream_rotation(video))
     user = background.image_user
     user.use_auto_refresh = True
     user.frame_start = clock.first
@@ -108,8 +111,8 @@ def add_background(camera: bpy.types.Object, video: Path, fps: float, duration: 
     pictures = np.round(scene_frames * (fps / clock.rate))
     offsets = pictures - scene_frames
     if offsets.any():
-        action_compat.new_action(data, f"{camera.name} video")
-        action_compat.write_channels(
+        compat.new_action(data, f"{camera.name} video")
+        compat.write_channels(
             data,
             "background_images[0].image_user.frame_offset",
             clock.first + scene_frames,
@@ -117,6 +120,21 @@ def add_background(camera: bpy.types.Object, video: Path, fps: float, duration: 
             interpolation="CONSTANT",
             indexed=False,
         )
+
+
+def _stand_upright(background: bpy.types.CameraBackgroundImage, turn: int) -> None:
+    """Turn the picture as the video's stream asks for, where this Blender's reader has not done it.
+
+    Args:
+        background: With its image. turn: Degrees clockwise, of a phone that was held otherwise.
+    """
+    if not turn or compat.MOVIES_STAND_UPRIGHT:
+        return
+    background.rotation = math.radians(turn)
+    width, height = background.image.size
+    if turn % 180 and width and height:
+        # the picture was fitted lying down
+        background.scale = max(width, height) / min(width, height)
 
 
 def _load(video: Path) -> tuple[bpy.types.Image, int]:

@@ -181,6 +181,17 @@ class PictureFolder(VideoSource):
             yield Frame(index, index / self.info.fps, image)
 
 
+def stream_rotation(path: Path) -> int:
+    """Return how far a video's pictures must be turned to stand upright, degrees clockwise: 0, 90, 180 or 270.
+
+    Frames of :class:`VideoSource` are turned already; this is for programs that read the file by themselves.
+    """
+    if path.is_dir():
+        return 0
+    with _capture(path) as capture:
+        return int(capture.get(cv2.CAP_PROP_ORIENTATION_META)) % 360
+
+
 def open_video(path: str | Path, fps: float | None = None) -> VideoSource:
     """Open a video file, or a folder of pictures.
 

@@ -101,9 +101,9 @@ def test_nothing_heavy_is_imported_inside_blender() -> None:
 
 
 def test_only_one_module_knows_versions() -> None:
-    """Compatibility between Blenders lives in action_compat.py alone."""
+    """Compatibility between Blenders lives in compat.py alone."""
     for path in build_addon.ADDON.glob("*.py"):
-        if path.name != "action_compat.py":
+        if path.name != "compat.py":
             text = path.read_text("utf-8")
             assert "app.version >" not in text and "app.version <" not in text, path.name
             assert ".fcurves" not in text and ".slots" not in text, path.name

@@ -161,5 +161,5 @@ def test_interpolation_and_open_scene(addon: Any, backend: Any, empty: Any, vide
     assert "mine" in bpy.data.texts and bpy.context.scene.render.fps == 50
     rig = bpy.data.objects["walk"]
     assert np.allclose(rig.animation_data.action.frame_range, (1, 1 + 23 * 2), atol=2e-3)
-    codes = {point.interpolation for c in addon.action_compat.fcurves(rig) for point in c.keyframe_points}
+    codes = {point.interpolation for c in addon.compat.fcurves(rig) for point in c.keyframe_points}
     assert codes == {"BEZIER"}

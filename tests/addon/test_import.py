@@ -63,8 +63,8 @@ def test_import_into_a_scene_in_use(addon: Any, backend: Any, empty: Any, video:
     rig = bpy.data.objects["walk"]
     assert np.allclose(rig.animation_data.action.frame_range, (1, 1 + 23 / 25 * rate), atol=2e-3)
     camera = bpy.data.objects["walk camera"].data
-    (curve,) = addon.action_compat.fcurves(camera)
-    frames, offsets = addon.action_compat.read_channel(curve)
+    (curve,) = addon.compat.fcurves(camera)
+    frames, offsets = addon.compat.read_channel(curve)
     pictures = frames + offsets  # with the background's first frame at scene frame 1
     assert camera.background_images[0].image_user.frame_start == 1
     assert np.abs((pictures - 1) / 25 - (frames - 1) / rate).max() <= 0.5 / 25 + 1e-6
@@ -82,7 +82,7 @@ def test_match_scene_by_choice(addon: Any, backend: Any, empty: Any, video: Path
     empty.scene.video2rig.match_scene = True
     assert bpy.ops.video2rig.import_video(filepath=str(video)) == {"FINISHED"}
     assert state()["render"] == (25, 1.0, 96, 64) and state()["range"][:2] == (1, 24)
-    assert not addon.action_compat.fcurves(bpy.data.objects["walk camera"].data)
+    assert not addon.compat.fcurves(bpy.data.objects["walk camera"].data)
 
 
 def test_failures_change_nothing(
@@ -180,4 +180,5 @@ def test_camera_projects_as_the_solver_does(addon: Any, empty: Any) -> None:
         for point, pixel in zip(points, camera.project(points), strict=True):
             x, y, depth = world_to_camera_view(scene, obj, Vector(point))
             assert depth > 0
-            assert np.allclose((x * width, (1 - y) * height), pixel * scale + margin, atol=0.05)
+            # pixels are indices, so the middle of the first one is half a pixel inside
+            assert np.allclose((x * width, (1 - y) * height), (pixel + 0.5) * scale + margin, atol=0.05)

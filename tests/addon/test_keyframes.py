@@ -39,7 +39,7 @@ def test_bones_stand_where_the_solver_put_them(addon: Any, empty: Any, make_moti
     rig = animate(addon, empty, motion, interpolation=interpolation)
     metres, degrees = largest_errors(rig, motion, np.arange(1, 46), forward(motion))
     assert metres < 1e-4 and degrees < 0.01
-    codes = {point.interpolation for c in addon.action_compat.fcurves(rig) for point in c.keyframe_points}
+    codes = {point.interpolation for c in addon.compat.fcurves(rig) for point in c.keyframe_points}
     assert codes == {interpolation}
 
 
@@ -67,8 +67,8 @@ def test_keys_lie_at_the_videos_own_times(addon: Any, empty: Any, make_motion: A
     motion = make_motion(times)
     rig = animate(addon, empty, motion, rate=24.0, first=10)
     frames = 10 + times * 24.0
-    for curve in addon.action_compat.fcurves(rig):
-        keyed, _ = addon.action_compat.read_channel(curve)
+    for curve in addon.compat.fcurves(rig):
+        keyed, _ = addon.compat.read_channel(curve)
         assert np.abs(keyed - frames).max() < 2e-3
     metres, degrees = largest_errors(rig, motion, frames, forward(motion))
     assert metres < 5e-4 and degrees < 0.1
@@ -93,9 +93,7 @@ def test_scene_takes_over_any_rate(addon: Any, empty: Any, human: Any, fps: floa
 def test_quaternions_never_jump(addon: Any, empty: Any, make_motion: Any) -> None:
     motion = make_motion(np.arange(200) / 30.0)  # the root turns more than twice
     rig = animate(addon, empty, motion)
-    curves = {
-        (c.data_path, c.array_index): addon.action_compat.read_channel(c)[1] for c in addon.action_compat.fcurves(rig)
-    }
+    curves = {(c.data_path, c.array_index): addon.compat.read_channel(c)[1] for c in addon.compat.fcurves(rig)}
     for name in motion.skeleton.names:
         keys = np.stack([curves[f'pose.bones["{name}"].rotation_quaternion', i] for i in range(4)], axis=1)
         assert ((keys[1:] * keys[:-1]).sum(axis=1) > 0).all()
@@ -129,7 +127,7 @@ def test_each_take_has_its_own_action(addon: Any, empty: Any, make_motion: Any) 
     first = rig.animation_data.action
     second = addon.keyframes.write_motion(rig, motion, "take", rate=30.0, first=1)
     assert first != second and rig.animation_data.action == second
-    assert len(addon.action_compat.fcurves(rig)) == 3 + len(motion.skeleton) * 5
+    assert len(addon.compat.fcurves(rig)) == 3 + len(motion.skeleton) * 5
 
 
 def test_ten_thousand_frames_are_quick(addon: Any, empty: Any, make_motion: Any) -> None:
@@ -138,6 +136,6 @@ def test_ten_thousand_frames_are_quick(addon: Any, empty: Any, make_motion: Any)
     started = time.perf_counter()
     addon.keyframes.write_motion(rig, motion, "take", rate=30.0, first=1)
     seconds = time.perf_counter() - started
-    keys = sum(len(curve.keyframe_points) for curve in addon.action_compat.fcurves(rig))
+    keys = sum(len(curve.keyframe_points) for curve in addon.compat.fcurves(rig))
     assert keys == 10_000 * (3 + len(motion.skeleton) * 5)
     assert seconds < 15, f"{keys} keys took {seconds:.1f} s; one by one they would take minutes"

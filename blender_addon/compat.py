@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Actions and F-curves in every Blender from 4.2 on; the only module that asks which Blender this is.
+"""What differs between Blenders from 4.2 on, actions and F-curves above all; no other module asks for the version.
 
 Up to 4.3 an action owns its F-curves. From 4.4 on it has slots, and the F-curves belong to the channelbag of a
 slot; 5.0 took ``Action.fcurves`` away. Keys are written in bulk: ``keyframe_insert`` needs minutes where
@@ -16,6 +16,9 @@ import bpy
 import numpy as np
 
 Interpolation = Literal["LINEAR", "BEZIER", "CONSTANT"]
+
+MOVIES_STAND_UPRIGHT = bpy.app.version >= (4, 4, 0)
+"""Whether this Blender turns a movie as its stream asks for; earlier ones show a phone's video lying down."""
 
 
 def new_action(owner: bpy.types.ID, name: str) -> bpy.types.Action:
