@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The way of a frame: detection, then inverse kinematics over the whole sequence, then the world.
 
-The command line, the batch runner and the server all call this; none has logic of its own.
+The command line, the benchmarks and the server all call this; none has logic of its own.
 """
 
 from __future__ import annotations
