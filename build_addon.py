@@ -56,6 +56,19 @@ class Wheel(NamedTuple):
         return self.filename.removesuffix(".whl").split("-")
 
 
+_PYZMQ_MACOS = (
+    Wheel(
+        "pyzmq-27.3.0-cp311-cp311-macosx_10_15_universal2.whl",
+        "86fb4408797aabb54a31e147176ae0f2474d99f1715a36a4564089eca9ef9ce8",
+        "macosx_10_15_universal2",
+    ),
+    Wheel(
+        "pyzmq-27.3.0-cp312-abi3-macosx_10_15_universal2.whl",
+        "15155fd8f308d3bd47f67a8f6cc809f9db90abbf63c514c384a17622e2cf080f",
+        "macosx_10_15_universal2",
+    ),
+)
+
 # OpenCV's 4.11 wheels were built against numpy 2, so they run with the numpy 1 of Blender 4.2 to 5.0 and with
 # numpy 2 alike; pyzmq's cp312-abi3 wheels serve the Pythons of Blender 5.1 and of Linux distributions.
 WHEELS: dict[str, tuple[Wheel, ...]] = {
@@ -82,16 +95,7 @@ WHEELS: dict[str, tuple[Wheel, ...]] = {
             "48128188ade4a7e517237c8e1e11a9cdf5c282761473383e77beb875bb1e61ca",
             "macosx_13_0_arm64",
         ),
-        Wheel(
-            "pyzmq-27.3.0-cp311-cp311-macosx_10_15_universal2.whl",
-            "86fb4408797aabb54a31e147176ae0f2474d99f1715a36a4564089eca9ef9ce8",
-            "macosx_10_15_universal2",
-        ),
-        Wheel(
-            "pyzmq-27.3.0-cp312-abi3-macosx_10_15_universal2.whl",
-            "15155fd8f308d3bd47f67a8f6cc809f9db90abbf63c514c384a17622e2cf080f",
-            "macosx_10_15_universal2",
-        ),
+        *_PYZMQ_MACOS,
     ),
     "macos-x64": (
         Wheel(
@@ -99,16 +103,7 @@ WHEELS: dict[str, tuple[Wheel, ...]] = {
             "a66c1b286a9de872c343ee7c3553b084244299714ebb50fbdcd76f07ebbe6c81",
             "macosx_13_0_x86_64",
         ),
-        Wheel(
-            "pyzmq-27.3.0-cp311-cp311-macosx_10_15_universal2.whl",
-            "86fb4408797aabb54a31e147176ae0f2474d99f1715a36a4564089eca9ef9ce8",
-            "macosx_10_15_universal2",
-        ),
-        Wheel(
-            "pyzmq-27.3.0-cp312-abi3-macosx_10_15_universal2.whl",
-            "15155fd8f308d3bd47f67a8f6cc809f9db90abbf63c514c384a17622e2cf080f",
-            "macosx_10_15_universal2",
-        ),
+        *_PYZMQ_MACOS,
     ),
     "windows-x64": (
         Wheel(

@@ -26,7 +26,7 @@ from .core.launcher import find_backend_command
 from .import_video import progress_text
 from .preferences import Wanted
 
-DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, INTERRUPTED = 0, 1, 130
 _EXPORTS = ("fbx", "glb", "bvh")
 
 

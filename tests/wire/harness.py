@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from fake_server import FakePipeline
 
 from video2rig.client import Progress, Timing, solve
 from video2rig.connection import Connection
@@ -206,3 +207,13 @@ def wait_free(connection: Connection) -> None:
     with Link(connection) as link:
         while ask(link, encode("ping", session=""), "pong")["sessions"]:
             assert time.monotonic() < deadline, "a session was not freed"
+
+
+def expected(video: SyntheticVideo) -> Take:
+    """The take without any wire."""
+    facts = {"name": "synthetic.mp4", "width": video.info.width, "height": video.info.height, "fps": 25.0}
+    facts |= {"frame_count": video.info.frame_count, "duration": video.info.duration}
+    pipeline = FakePipeline(Settings(), facts, 0.0, 0.0)
+    for frame in video.frames():
+        pipeline.push(frame.image[None], np.array([frame.time]), 1.0)
+    return Take.unpack(*pipeline.solve(lambda *_: None).pack())

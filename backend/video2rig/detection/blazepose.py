@@ -297,11 +297,6 @@ def crop_to_image(points: Tensor, roi: Roi) -> Tensor:
     return roi.centre[:, None] + turn(points - 0.5, roi.angle) * roi.size[:, None, None]
 
 
-def image_to_crop(points: Tensor, roi: Roi) -> Tensor:
-    """Points [R,K,2] in px of the image -> of the crop (0..1)."""
-    return turn((points - roi.centre[:, None]) / roi.size[:, None, None], -roi.angle) + 0.5
-
-
 def sample_crops(images: Tensor, roi: Roi, frame: Tensor, n: int) -> Tensor:
     """Crops [R,3,n,n] in 0..1 of images [B,H,W,3] uint8, bilinear, black outside; frame [R] picks the image.
 
