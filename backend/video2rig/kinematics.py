@@ -67,20 +67,24 @@ class KinematicChain:
         axes[..., joints, self.axis_order[:, 2], :] = unit[:, 2].expand(*angles.shape[:-1], 3)
         return axes
 
-    def forward(self, local_rotation: Tensor, root_position: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, local_rotation: Tensor, root_position: Tensor, offset: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return where the joints are.
 
         Args:
             local_rotation: [..., J, 3, 3] local rotations.
             root_position: [..., 3] position of joint 0, metres.
+            offset: [..., J, 3] in place of the skeleton's own, metres.
 
         Returns:
             Positions [..., J, 3], metres, and global rotations [..., J, 3, 3].
         """
         in_parent = self.rest_rotation @ local_rotation
+        offset = self.offset if offset is None else offset
         positions, rotations = [root_position], [in_parent[..., 0, :, :]]
         for joint, parent in enumerate(self.skeleton.parents[1:], start=1):
-            step = rotations[parent] @ self.offset[joint, :, None]
+            step = rotations[parent] @ offset[..., joint, :, None]
             positions.append(positions[parent] + step[..., 0])
             rotations.append(rotations[parent] @ in_parent[..., joint, :, :])
         return torch.stack(positions, dim=-2), torch.stack(rotations, dim=-3)

@@ -119,18 +119,18 @@ class Skeleton:
         free[0] = True
         return free
 
-    def scaled(self, scale: np.ndarray) -> Skeleton:
+    def scaled(self, offset: np.ndarray, length: np.ndarray) -> Skeleton:
         """Return the same joints with other proportions, standing at the same height above the floor.
 
         Args:
-            scale: [J] factor of each bone: of its length and of the offsets of its children.
+            offset: [J] factor of each joint's distance from its parent; the root's stays.
+            length: [J] factor of each bone's length.
         """
-        scale = np.asarray(scale, dtype=np.float64)
-        offset = self.offset * scale[np.maximum(self.parents, 0)][:, None]
-        offset[0] = self.offset[0]
-        scaled = replace(self, offset=offset, length=self.length * scale)
-        offset[0, 2] += self.lowest() - scaled.lowest()
-        return replace(scaled, offset=offset)
+        offsets = self.offset * np.asarray(offset, dtype=np.float64)[:, None]
+        offsets[0] = self.offset[0]
+        scaled = replace(self, offset=offsets, length=self.length * np.asarray(length, dtype=np.float64))
+        offsets[0, 2] += self.lowest() - scaled.lowest()
+        return replace(scaled, offset=offsets)
 
     def lowest(self) -> float:
         """Return the height of the lowest end of a bone at rest, metres."""

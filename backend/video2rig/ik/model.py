@@ -1,30 +1,39 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The body that is solved: unknowns of a frame, points on the body, and their analytic Jacobian."""
+"""The body that is solved: its unknowns, the points on it, and their analytic derivatives.
+
+Two paths, one mathematics: on a CPU the compiled :mod:`.kernels` go frame by frame; elsewhere, and in the tests as
+their naive twin, batched torch does.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import roma
 import torch
 from torch import Tensor
 
-from ..keypoints import sites
 from ..kinematics import KinematicChain
 from ..skeleton import Skeleton
+from . import kernels
+from .lengths import LengthGroups
 
 ROOT_DOFS = 6
 """The first unknowns of a frame: a step of the root's position, then of its orientation as a rotation vector."""
 
+Sites = tuple[np.ndarray, np.ndarray]
+"""Points on a body: the joint [K] that carries each, and its place [K, 3] in that bone's frame, metres."""
+
 
 @dataclass(frozen=True)
 class Pose:
-    """Poses of T frames.
+    """Poses of frames; the leading dimensions are the frames [T], or clips and frames [B, T].
 
     Attributes:
-        root_position: [T, 3] metres.
-        root_rotation: [T, 3, 3] orientation of the root bone.
-        angles: [T, A] angles of the free axes, radians.
+        root_position: [..., 3] metres.
+        root_rotation: [..., 3, 3] orientation of the root bone.
+        angles: [..., A] angles of the free axes, radians.
     """
 
     root_position: Tensor
@@ -34,12 +43,25 @@ class Pose:
     def __len__(self) -> int:
         return self.angles.shape[0]
 
-    def __getitem__(self, frames: slice | Tensor) -> Pose:
+    def __getitem__(self, frames: slice | Tensor | tuple[slice | Tensor, ...]) -> Pose:
         return Pose(self.root_position[frames], self.root_rotation[frames], self.angles[frames])
+
+    @property
+    def frames(self) -> tuple[int, ...]:
+        """The leading dimensions."""
+        return tuple(self.angles.shape[:-1])
+
+    def reshape(self, *frames: int) -> Pose:
+        """Return the same poses with other leading dimensions."""
+        return Pose(
+            self.root_position.reshape(*frames, 3),
+            self.root_rotation.reshape(*frames, 3, 3),
+            self.angles.reshape(*frames, self.angles.shape[-1]),
+        )
 
     @staticmethod
     def concatenate(parts: list[Pose]) -> Pose:
-        """Join poses along time."""
+        """Join poses along their first dimension."""
         return Pose(
             torch.cat([part.root_position for part in parts]),
             torch.cat([part.root_rotation for part in parts]),
@@ -48,95 +70,281 @@ class Pose:
 
     @staticmethod
     def where(condition: Tensor, one: Pose, other: Pose) -> Pose:
-        """Take frames of ``one`` where the [T] condition holds, else of ``other``."""
+        """Take ``one`` where the condition over leading dimensions holds, else ``other``."""
+        spread = condition.reshape(*condition.shape, *(1 for _ in range(one.angles.ndim - 1 - condition.ndim)))
         return Pose(
-            torch.where(condition[:, None], one.root_position, other.root_position),
-            torch.where(condition[:, None, None], one.root_rotation, other.root_rotation),
-            torch.where(condition[:, None], one.angles, other.angles),
+            torch.where(spread[..., None], one.root_position, other.root_position),
+            torch.where(spread[..., None, None], one.root_rotation, other.root_rotation),
+            torch.where(spread[..., None], one.angles, other.angles),
         )
 
 
+@dataclass(frozen=True)
+class NormalEquations:
+    """Half the gradient and half the Gauss-Newton Hessian of a cost, for B clips of T frames.
+
+    Attributes:
+        gradient: [B, T, D]; hessian: [B, T, D, D] of each frame's own unknowns; only its lower triangle counts.
+        coupling: [B, T, D, S] between a frame's unknowns and those that its clip shares.
+        shared_gradient: [B, S]; shared_hessian: [B, S, S].
+    """
+
+    gradient: Tensor
+    hessian: Tensor
+    coupling: Tensor
+    shared_gradient: Tensor
+    shared_hessian: Tensor
+
+
 class BodyModel:
-    """A skeleton's degrees of freedom and the points on it that a detector sees.
+    """A skeleton's degrees of freedom, the lengths of its bones, and the points on it that are observed.
 
     Attributes:
         chain: Forward kinematics of the skeleton.
-        site_joint: [K] joint that carries each keypoint; site_offset: [K, 3] its place in that bone's frame, metres.
+        site_joint: [K] joint that carries each point; site_offset: [K, 3] its place in that bone's frame, metres.
+        pairs: [P, 2] points between which directions are observed. Features are the K points, then the P differences.
         dof_joint, dof_axis: [A] joint and axis (0 to 2) of each angle.
         lower, upper: [A] range of motion, radians.
+        moves: [K, A] 1 where an angle moves a point.
+        lengths: Which lengths scale together; G of them.
         size: Unknowns of a frame, D = 6 + A.
     """
 
-    def __init__(self, skeleton: Skeleton, keypoint_names: tuple[str, ...]) -> None:
-        self.skeleton = skeleton
-        self.keypoint_names = keypoint_names
-        self.chain = KinematicChain(skeleton)
-        free = torch.as_tensor(skeleton.free_axes().copy())
+    def __init__(
+        self,
+        skeleton: Skeleton,
+        sites: Sites,
+        pairs: np.ndarray | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.skeleton, self.sites = skeleton, sites
+        self.device = torch.device(device)
+        self.chain = KinematicChain(skeleton, device=self.device)
+        free = skeleton.free_axes()
         free[0] = False
-        self.dof_joint, self.dof_axis = free.nonzero(as_tuple=True)
-        bounds = torch.tensor(skeleton.rom)[self.dof_joint, self.dof_axis]
-        self.lower, self.upper = bounds.unbind(-1)
-        self.size = ROOT_DOFS + len(self.dof_joint)
+        dof_joint, dof_axis = np.nonzero(free)
+        self.size = ROOT_DOFS + len(dof_joint)
+        self.pairs = np.zeros((0, 2), dtype=np.int64) if pairs is None else np.asarray(pairs, dtype=np.int64)
+        self.lengths = LengthGroups.of(skeleton, sites)
+        self._topology = _topology(skeleton, sites[0], self.pairs, dof_joint, dof_axis, self.size, self.lengths)
 
-        self.site_joint, self.site_offset = (torch.from_numpy(array) for array in sites(skeleton, keypoint_names))
+        def to_device(array: np.ndarray) -> Tensor:
+            return torch.tensor(array, device=self.device)
 
-        # moves[j, i]: joint i is j itself or above it, so that turning i moves what hangs on j
-        moves = torch.zeros(len(skeleton), len(skeleton), dtype=torch.bool)
-        for joint, parent in enumerate(skeleton.parents):
-            moves[joint] = moves[parent] if parent >= 0 else False
-            moves[joint, joint] = True
-        self.above = moves
-        self._turned = moves[self.site_joint][:, self.dof_joint].to(torch.float64)  # [K, A]
+        self.dof_joint, self.dof_axis = to_device(dof_joint), to_device(dof_axis)
+        self.lower, self.upper = to_device(skeleton.rom[dof_joint, dof_axis]).unbind(-1)
+        self.site_joint, self.site_offset = to_device(sites[0]), to_device(sites[1])
+        self.moves = to_device(self._topology.moves.astype(np.float64))
+        self._offset_length = to_device(self.lengths.offset_matrix())
+        self._site_length = to_device(self.lengths.site_matrix())
+
+    @property
+    def groups(self) -> int:
+        """How many lengths are unknown, G."""
+        return len(self.lengths.names)
+
+    def no_stretch(self, *clips: int) -> Tensor:
+        """Return logarithms of lengths [..., G] that leave the skeleton as it is."""
+        return torch.zeros(*clips, self.groups, dtype=torch.float64, device=self.device)
 
     def full_angles(self, angles: Tensor) -> Tensor:
-        """Spread [T, A] free angles to [T, J, 3]; locked axes are zero."""
+        """Spread [..., A] free angles to [..., J, 3]; locked axes are zero."""
         full = angles.new_zeros(*angles.shape[:-1], len(self.skeleton), 3)
         full[..., self.dof_joint, self.dof_axis] = angles
         return full
 
-    def joints(self, pose: Pose) -> tuple[Tensor, Tensor]:
-        """Return positions [T, J, 3], metres, and orientations [T, J, 3, 3] of the bones."""
+    def joints(self, pose: Pose, stretch: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return positions [..., J, 3], metres, and orientations [..., J, 3, 3] of the bones.
+
+        Args:
+            pose: Of [...] frames. stretch: Logarithms of the lengths, [..., G] or what broadcasts to it.
+        """
         local = self.chain.local_rotations(self.full_angles(pose.angles)).clone()
         local[..., 0, :, :] = self.chain.rest_rotation[0].T @ pose.root_rotation
-        return self.chain.forward(local, pose.root_position)
+        return self.chain.forward(local, pose.root_position, self._offsets(stretch))
 
-    def points(self, pose: Pose) -> Tensor:
-        """Return the keypoints' places on the body, [T, K, 3] metres."""
-        positions, rotations = self.joints(pose)
-        return self._sites(positions, rotations)
+    def points(self, pose: Pose, stretch: Tensor | None = None) -> Tensor:
+        """Return the points on the body, [..., K, 3] metres; arguments as for :meth:`joints`."""
+        if self.device.type == "cpu":
+            batch, offset, sites = self._batch(pose, stretch)
+            return torch.from_numpy(kernels.points(self._topology, *batch, offset, sites)).reshape(
+                *pose.frames, len(self.site_joint), 3
+            )
+        return self.points_by_torch(pose, stretch)
 
-    def points_and_jacobian(self, pose: Pose) -> tuple[Tensor, Tensor]:
-        """Return the keypoints' places [T, K, 3], metres, and their derivatives [T, K, 3, D].
+    def points_by_torch(self, pose: Pose, stretch: Tensor | None = None) -> Tensor:
+        """Do what :meth:`points` does, in torch."""
+        return self._sites(*self.joints(pose, stretch), stretch)
+
+    def features(self, points: Tensor) -> Tensor:
+        """Return [..., F, 3]: the points, and the differences of the pairs."""
+        if not len(self.pairs):
+            return points
+        return torch.cat([points, points[..., self.pairs[:, 1], :] - points[..., self.pairs[:, 0], :]], dim=-2)
+
+    def jacobian(self, pose: Pose, stretch: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the derivatives of the points by the unknowns of their frame, [..., K, 3, D], and by the logarithms
+        of the lengths, [..., K, 3, G].
 
         The unknowns are a step of the root's position, a rotation vector that turns the root from the left, and the
         free angles.
         """
-        positions, rotations = self.joints(pose)
-        points = self._sites(positions, rotations)
-        parents = torch.tensor(self.skeleton.parents)[self.dof_joint]
-        before = rotations[:, parents] @ self.chain.rest_rotation[self.dof_joint]
-        local_axes = self.chain.rotation_axes(self.full_angles(pose.angles))[:, self.dof_joint, self.dof_axis]
-        axes = (before @ local_axes[..., None])[..., 0]  # [T, A, 3]
-        arms = points[:, :, None] - positions[:, None, self.dof_joint]  # [T, K, A, 3]
-        turn = torch.linalg.cross(axes[:, None], arms) * self._turned[..., None]
+        positions, rotations = self.joints(pose, stretch)
+        points = self._sites(positions, rotations, stretch)
+        parents = torch.tensor(self.skeleton.parents, device=self.device)
+        before = rotations[..., parents[self.dof_joint], :, :] @ self.chain.rest_rotation[self.dof_joint]
+        local_axes = self.chain.rotation_axes(self.full_angles(pose.angles))[..., self.dof_joint, self.dof_axis, :]
+        axes = (before @ local_axes[..., None])[..., 0]  # [..., A, 3]
+        arms = points[..., :, None, :] - positions[..., None, self.dof_joint, :]  # [..., K, A, 3]
+        turn = torch.linalg.cross(axes[..., None, :, :].expand_as(arms), arms) * self.moves[..., None]
 
         jacobian = points.new_zeros(*points.shape, self.size)
-        jacobian[..., :3] = torch.eye(3, dtype=points.dtype)
-        jacobian[..., 3:ROOT_DOFS] = -skew(points - pose.root_position[:, None])
+        jacobian[..., :3] = torch.eye(3, dtype=points.dtype, device=self.device)
+        jacobian[..., 3:ROOT_DOFS] = -skew(points - pose.root_position[..., None, :])
         jacobian[..., ROOT_DOFS:] = turn.transpose(-1, -2)
-        return points, jacobian
 
-    def retract(self, pose: Pose, step: Tensor) -> Pose:
-        """Move poses by [T, D] steps of the unknowns; angles stop at their bounds."""
-        return Pose(
-            pose.root_position + step[:, :3],
-            roma.rotvec_to_rotmat(step[:, 3:ROOT_DOFS]) @ pose.root_rotation,
-            (pose.angles + step[:, ROOT_DOFS:]).clamp(self.lower, self.upper),
+        steps = positions - positions[..., parents.clamp_min(0), :]  # [..., J, 3]
+        by_length = torch.einsum("...jr,kj,jg->...krg", steps, self._above(), self._offset_length)
+        own = points - positions[..., self.site_joint, :]
+        return jacobian, by_length + own[..., None] * self._site_length[:, None]
+
+    def normal_equations(
+        self, pose: Pose, stretch: Tensor, pull: Tensor, information: Tensor, *, lengths: bool
+    ) -> NormalEquations:
+        """Carry what is asked of the features to the unknowns.
+
+        Args:
+            pose: Of [B, T] frames. stretch: [B, G] logarithms of the lengths.
+            pull: [B, T, F, 3] half the gradient of a cost by each feature, 1/metres.
+            information: [B, T, F, 3, 3] half its Gauss-Newton Hessian, 1/metres^2.
+            lengths: Whether the lengths are unknowns; if not, S = 0.
+        """
+        if self.device.type != "cpu":
+            return self.normal_equations_by_torch(pose, stretch, pull, information, lengths=lengths)
+        (clips, frames), unknowns = pose.frames, self.size
+        shared = self.groups if lengths else 0
+        gradient, hessian = np.zeros((clips, frames, unknowns)), np.zeros((clips, frames, unknowns, unknowns))
+        coupling = np.zeros((clips, frames, unknowns, shared))
+        shared_hessian, shared_gradient = np.zeros((clips, shared, shared)), np.zeros((clips, shared))
+        batch, offset, sites = self._batch(pose, stretch)
+        kernels.normal_equations(
+            self._topology, *batch, offset, sites, pull.contiguous().numpy(), information.contiguous().numpy(),
+            lengths, hessian, gradient, coupling, shared_hessian, shared_gradient,
+        )  # fmt: skip
+        return NormalEquations(
+            *map(torch.from_numpy, (gradient, hessian, coupling, shared_gradient, shared_hessian)),
         )
 
-    def _sites(self, positions: Tensor, rotations: Tensor) -> Tensor:
-        turned = rotations[..., self.site_joint, :, :] @ self.site_offset[..., None]
+    def normal_equations_by_torch(
+        self, pose: Pose, stretch: Tensor, pull: Tensor, information: Tensor, *, lengths: bool
+    ) -> NormalEquations:
+        """Do what :meth:`normal_equations` does, in torch."""
+        jacobian, by_length = self.jacobian(pose, stretch[:, None])
+        jacobian, by_length = (
+            torch.cat([d, d[..., self.pairs[:, 1], :, :] - d[..., self.pairs[:, 0], :, :]], dim=-3)
+            for d in (jacobian, by_length if lengths else by_length[..., :0])
+        )
+        own, shared = jacobian.flatten(-3, -2), by_length.flatten(-3, -2)  # [B, T, F * 3, D or S]
+        weighted, weighted_shared = (
+            (information @ d).flatten(-3, -2).transpose(-1, -2) for d in (jacobian, by_length)
+        )
+        slope = pull.flatten(-2)[..., None]
+        return NormalEquations(
+            gradient=(own.transpose(-1, -2) @ slope)[..., 0],
+            hessian=weighted @ own,
+            coupling=weighted @ shared,
+            shared_gradient=(shared.transpose(-1, -2) @ slope)[..., 0].sum(1),
+            shared_hessian=(weighted_shared @ shared).sum(1),
+        )
+
+    def retract(self, pose: Pose, step: Tensor) -> Pose:
+        """Move poses by [..., D] steps of the unknowns; angles stop at their bounds."""
+        return Pose(
+            pose.root_position + step[..., :3],
+            self.turned(pose.root_rotation, step[..., 3:ROOT_DOFS]),
+            torch.clamp(pose.angles + step[..., ROOT_DOFS:], self.lower, self.upper),
+        )
+
+    @staticmethod
+    def turned(rotation: Tensor, step: Tensor) -> Tensor:
+        """Turn orientations [..., 3, 3] from the left by [..., 3] rotation vectors."""
+        return roma.rotvec_to_rotmat(step) @ rotation
+
+    def _offsets(self, stretch: Tensor | None) -> Tensor:
+        if stretch is None:
+            return self.chain.offset
+        return self.chain.offset * (stretch @ self._offset_length.T).exp()[..., None]
+
+    def _site_offsets(self, stretch: Tensor | None) -> Tensor:
+        if stretch is None:
+            return self.site_offset
+        return self.site_offset * (stretch @ self._site_length.T).exp()[..., None]
+
+    def _sites(self, positions: Tensor, rotations: Tensor, stretch: Tensor | None) -> Tensor:
+        turned = rotations[..., self.site_joint, :, :] @ self._site_offsets(stretch)[..., None]
         return positions[..., self.site_joint, :] + turned[..., 0]
+
+    def _above(self) -> Tensor:
+        """Return [K, J]: 1 where a joint carries a point, itself or through others."""
+        above = np.zeros((len(self.skeleton), len(self.skeleton)))
+        for joint, parent in enumerate(self.skeleton.parents):
+            above[joint] = above[parent] if parent >= 0 else 0.0
+            above[joint, joint] = 1.0
+        return torch.tensor(above[self.sites[0]], device=self.device)
+
+    def _batch(self, pose: Pose, stretch: Tensor | None) -> tuple[tuple[np.ndarray, ...], np.ndarray, np.ndarray]:
+        """Return arrays for the kernels: poses [B, T, ...], and the offsets [B, J, 3] and [B, K, 3] of each clip."""
+        if stretch is not None and stretch.ndim > 1:
+            clips = len(stretch)
+            offset, sites = self._offsets(stretch), self._site_offsets(stretch)
+        else:
+            clips = 1
+            offset, sites = self._offsets(stretch)[None], self._site_offsets(stretch)[None]
+        frames = pose.root_position.numel() // (3 * clips)
+        flat = pose.reshape(clips, frames)
+        arrays = (flat.root_position, flat.root_rotation, flat.angles, offset, sites)
+        position, rotation, angles, joint_offset, site_offset = (a.contiguous().numpy() for a in arrays)
+        return (position, rotation, angles), joint_offset, site_offset
+
+
+def _topology(
+    skeleton: Skeleton,
+    site_joint: np.ndarray,
+    pairs: np.ndarray,
+    dof_joint: np.ndarray,
+    dof_axis: np.ndarray,
+    unknowns: int,
+    lengths: LengthGroups,
+) -> kernels.Topology:
+    above = np.zeros((len(skeleton), len(skeleton)), dtype=bool)
+    for joint, parent in enumerate(skeleton.parents):
+        above[joint] = above[parent] if parent >= 0 else False
+        above[joint, joint] = True
+    moves = above[site_joint][:, dof_joint]
+    dof = np.full((len(skeleton), 3), -1)
+    dof[dof_joint, dof_axis] = np.arange(len(dof_joint))
+    points = np.arange(len(site_joint))
+    features = np.concatenate([np.stack([np.full_like(points, -1), points], axis=1), pairs])
+    columns, count = np.zeros((len(features), unknowns), dtype=np.int64), np.zeros(len(features), dtype=np.int64)
+    for feature, (begin, end) in enumerate(features):
+        root = np.arange(ROOT_DOFS) if begin < 0 else np.arange(3, ROOT_DOFS)
+        moving = moves[end] if begin < 0 else moves[end] | moves[begin]
+        used = np.concatenate([root, ROOT_DOFS + np.flatnonzero(moving)])
+        columns[feature, : len(used)], count[feature] = used, len(used)
+    return kernels.Topology(
+        np.array(skeleton.parents),
+        np.ascontiguousarray(skeleton.rest_rotation),
+        np.array([["XYZ".index(axis) for axis in order] for order in skeleton.euler_order]),
+        dof,
+        dof_joint,
+        np.ascontiguousarray(site_joint),
+        lengths.offset_group,
+        lengths.site_group,
+        features,
+        columns,
+        count,
+        moves,
+    )
 
 
 def skew(vector: Tensor) -> Tensor:

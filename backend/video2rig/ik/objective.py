@@ -1,90 +1,185 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The sum of the terms of single frames, as normal equations."""
+"""What the poses of B clips of T frames are asked to agree with, as one sum of squares."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .model import ROOT_DOFS, BodyModel, Pose
-from .observation import Observation
-from .prior import relaxed_pose
-from .solver import NormalEquations
-from .terms import MIN_DEPTH, Residuals, reprojection, robust, segments
-from .terms import anchors as anchor_terms
+from .evidence import Evidence, Positions, Rays
+from .model import ROOT_DOFS, BodyModel, NormalEquations, Pose
+from .terms import AngleRows, prior_rotations, robust
 
-# Standard deviations that are expected of a good detector, in metres at the person. Chosen on three views of the
-# Pose2Sim trial (cam01, cam03, cam04), from ten combinations.
-KEYPOINT_DEVIATION = 0.012
-SEGMENT_DEVIATION = (0.06, 0.06, 0.12)  # depth is told least well, and by nothing else
 ROBUST_SCALE = 4.0
+"""Points that miss by more standard deviations count ever less."""
+
+
+class Linearised(NamedTuple):
+    """The terms at one pose: cost [B], and per feature what :meth:`BodyModel.normal_equations` wants.
+
+    The by_zoom parts are those of the focal length: its own gradient and Hessian [B], and the mixed one [B, T, F, 3].
+    """
+
+    cost: Tensor
+    pull: Tensor
+    information: Tensor
+    prior: AngleRows | None
+    zoom_gradient: Tensor | None
+    zoom_hessian: Tensor | None
+    by_zoom: Tensor | None
 
 
 @dataclass(frozen=True)
-class Anchors:
-    """Places that points must keep: axes [3, 3], target [T, K, 3] and weight [T, K, 3] of :func:`terms.anchors`."""
-
-    axes: Tensor
-    target: Tensor
-    weight: Tensor
-
-    def __getitem__(self, frames: slice | Tensor) -> Anchors:
-        return Anchors(self.axes, self.target[frames], self.weight[frames])
-
-
 class Objective:
-    """What the pose of each frame is asked to agree with."""
+    """All terms of single frames.
 
-    def __init__(
-        self, model: BodyModel, observation: Observation, depth: Tensor, anchors: Anchors | None = None
-    ) -> None:
-        """Prepare the terms.
+    Attributes:
+        model: The body.
+        evidence: What was observed.
+        neutral, deviation: [A] pose to which angles stay near where nothing tells them, and how near, radians.
+        shared: [S, S] inverse covariance, about 0, of what the frames of a clip share: the logarithms of the lengths
+            and, where it is unknown, of the focal length; None where all are given.
+        lengths: [G] logarithms of the lengths where they are given; None for those of the skeleton itself.
+        zoom: Whether the logarithm of the focal length is the last shared unknown.
+        expected, whitening: Of :func:`terms.prior_rotations`, [B, T, J, 3, 3]; None where there is no regression.
+    """
 
-        Args:
-            depth: [T] rough distance of the person along the camera's axis, metres; it turns the expected error of a
-                keypoint from metres into an angle.
-            anchors: Places that points must keep, if any.
-        """
-        self.model = model
-        self.observation = observation
-        # a frame whose rough distance is far off must not outweigh or vanish beside the others
-        usual = depth.median()
-        depth = depth.clamp(0.5 * usual, 2.0 * usual)
-        self.ray_weight = observation.confidence * (depth / KEYPOINT_DEVIATION)[:, None]
-        self.segment_weight = observation.trust[..., None] / torch.tensor(SEGMENT_DEVIATION, dtype=torch.float64)
-        self.preferred, self.deviation = relaxed_pose(model.skeleton, model.dof_joint, model.dof_axis)
-        self.anchors = anchors
+    model: BodyModel
+    evidence: Sequence[Evidence]
+    neutral: Tensor
+    deviation: Tensor
+    shared: Tensor | None = None
+    lengths: Tensor | None = None
+    zoom: bool = False
+    expected: Tensor | None = None
+    whitening: Tensor | None = None
 
-    def point_terms(self, points: Tensor, jacobian: Tensor) -> tuple[Tensor, Residuals]:
-        """Return the robust cost [T] and the weighted rows of all terms on points, by the Jacobian's own unknowns."""
-        rays = reprojection(points, jacobian, self.observation.rays, self.ray_weight)
-        directions = segments(points, jacobian, self.observation.pairs, self.observation.direction, self.segment_weight)
-        robust_terms = [robust(rays, 2, ROBUST_SCALE), robust(directions, 3, ROBUST_SCALE)]
-        cost = torch.stack([term_cost for term_cost, _ in robust_terms]).sum(0)
-        rows = [term for _, term in robust_terms]
-        if self.anchors is not None:
-            held = anchor_terms(points, jacobian, self.anchors.axes, self.anchors.target, self.anchors.weight)
-            cost = cost + held.value.square().sum(-1)
-            rows.append(held)
-        return cost, Residuals(torch.cat([r.value for r in rows], 1), torch.cat([r.jacobian for r in rows], 1))
+    def over(self, evidence: Sequence[Evidence]) -> Objective:
+        """Return the same objective over other evidence."""
+        return replace(self, evidence=evidence)
 
-    def __call__(self, pose: Pose) -> NormalEquations:
-        """Return the cost [T], half the gradient [T, D] and half the Gauss-Newton Hessian [T, D, D]."""
-        points, jacobian = self.model.points_and_jacobian(pose)
-        cost, rows = self.point_terms(points, jacobian)
-        gradient = (rows.jacobian.transpose(1, 2) @ rows.value[..., None])[..., 0]
-        hessian = rows.jacobian.transpose(1, 2) @ rows.jacobian
-        # where nothing is seen, angles stay near a relaxed pose
-        strayed, weight = pose.angles - self.preferred, self.deviation**-2
-        gradient[:, ROOT_DOFS:] += weight * strayed
-        hessian.diagonal(dim1=1, dim2=2)[:, ROOT_DOFS:] += weight
-        return cost + (weight * strayed.square()).sum(-1), gradient, hessian
+    def mapped(self, function: Callable[[Tensor], Tensor]) -> Objective:
+        """Return the objective with a function applied to every array over clips and frames, [B, T, ...]."""
+        return replace(
+            self,
+            evidence=[item.mapped(function) for item in self.evidence],
+            expected=None if self.expected is None else function(self.expected),
+            whitening=None if self.whitening is None else function(self.whitening),
+        )
 
-    def unexplained(self, pose: Pose) -> Tensor:
-        """Return how far each point lies from its ray, [T, K] in expected deviations at full confidence."""
-        points = self.model.points(pose)
-        depth = points[..., 2:].clamp_min(MIN_DEPTH)
-        error = (points[..., :2] / depth - self.observation.rays).norm(dim=-1)
-        return error * depth[..., 0] / KEYPOINT_DEVIATION
+    def given(self, lengths: Tensor) -> Objective:
+        """Return the objective for given logarithms of the lengths [G]; nothing is shared any more."""
+        return replace(self, shared=None, lengths=lengths, zoom=False)
+
+    def stretch(self, shared: Tensor) -> Tensor:
+        """Return the logarithms of the lengths [B, G] among the shared unknowns [B, S]."""
+        if self.shared is not None:
+            return shared[:, : self.model.groups]
+        return self.model.no_stretch(len(shared)) if self.lengths is None else self.lengths.expand(len(shared), -1)
+
+    def features(self, pose: Pose, shared: Tensor) -> Tensor:
+        """Return the features [B, T, F, 3] of poses."""
+        return self.model.features(self.model.points(pose, self.stretch(shared)))
+
+    def misses(self, pose: Pose, shared: Tensor) -> Tensor:
+        """Return how far the points [B, T, K] lie from where they were seen, in expected deviations."""
+        features = self.features(pose, shared)
+        square = features.new_zeros(*pose.frames, len(self.model.site_joint))
+        for item in self.evidence:
+            if isinstance(item, Positions | Rays):
+                rows = item.rows(features[:, :, item.where], self._zoom(shared))
+                square[:, :, item.where] += rows.value.square().sum(-1)
+        return square.sqrt()
+
+    def linearise(self, pose: Pose, shared: Tensor) -> Linearised:
+        """Return the cost of poses [B, T] and its derivatives by the features."""
+        features = self.features(pose, shared)
+        zoom = self._zoom(shared)
+        cost = features.new_zeros(len(features))
+        pull, information = torch.zeros_like(features), features.new_zeros(*features.shape, 3)
+        by_zoom = torch.zeros_like(features) if self.zoom else None
+        zoom_gradient, zoom_hessian = (torch.zeros_like(cost), torch.zeros_like(cost)) if self.zoom else (None, None)
+        for item in self.evidence:
+            rows = item.rows(features[:, :, item.where], zoom)
+            if item.robust:
+                point_cost, rows = robust(rows, ROBUST_SCALE)
+                cost = cost + point_cost.sum((1, 2))
+            else:
+                cost = cost + rows.value.square().sum((1, 2, 3))
+            across = rows.by_point.transpose(-1, -2)
+            pull[:, :, item.where] += (across @ rows.value[..., None])[..., 0]
+            information[:, :, item.where] += across @ rows.by_point
+            turned = item.by_zoom(zoom)
+            if by_zoom is not None and zoom_gradient is not None and zoom_hessian is not None and turned is not None:
+                if item.robust:
+                    square = item.rows(features[:, :, item.where], zoom).value.square().sum(-1, keepdim=True)
+                    turned = turned * ROBUST_SCALE**2 / (ROBUST_SCALE**2 + square)
+                by_zoom[:, :, item.where] += (across @ turned[..., None])[..., 0]
+                zoom_gradient += (turned * rows.value).sum((1, 2, 3))
+                zoom_hessian += turned.square().sum((1, 2, 3))
+        strayed = (pose.angles - self.neutral) / self.deviation
+        cost = cost + strayed.square().sum((1, 2))
+        prior = None
+        if self.expected is not None and self.whitening is not None:
+            prior = prior_rotations(self.model, pose, self.expected, self.whitening)
+            cost = cost + prior.value.square().sum((1, 2))
+        return Linearised(cost, pull, information, prior, zoom_gradient, zoom_hessian, by_zoom)
+
+    def normal_equations(self, pose: Pose, shared: Tensor, at: Linearised) -> NormalEquations:
+        """Return the normal equations of the terms that :meth:`linearise` found at the same pose."""
+        stretch = self.stretch(shared)
+        equations = self.model.normal_equations(
+            pose, stretch, at.pull, at.information, lengths=self.shared is not None
+        )
+        weight = self.deviation**-2
+        equations.gradient[..., ROOT_DOFS:] += weight * (pose.angles - self.neutral)
+        equations.hessian.diagonal(dim1=-2, dim2=-1)[..., ROOT_DOFS:] += weight
+        if at.prior is not None:
+            across = at.prior.by_unknown.transpose(-1, -2)
+            equations.gradient.add_((across @ at.prior.value[..., None])[..., 0])
+            equations.hessian.add_(across @ at.prior.by_unknown)
+        if self.shared is None:
+            return equations
+        if at.by_zoom is not None and at.zoom_gradient is not None and at.zoom_hessian is not None:
+            equations = self._with_zoom(pose, stretch, equations, at.by_zoom, at.zoom_gradient, at.zoom_hessian)
+        return equations
+
+    def shared_cost(self, shared: Tensor) -> Tensor:
+        """Return the cost [B] of what is known beforehand of [B, S] shared unknowns."""
+        if self.shared is None:
+            return shared.new_zeros(len(shared))
+        return ((shared @ self.shared) * shared).sum(-1)
+
+    def shared_equations(self, shared: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Return half that cost's gradient [B, S] and half its Hessian [S, S]; None where nothing is shared."""
+        return None if self.shared is None else (shared @ self.shared, self.shared)
+
+    def _zoom(self, shared: Tensor) -> Tensor | None:
+        return shared[:, -1] if self.zoom else None
+
+    def _with_zoom(
+        self,
+        pose: Pose,
+        stretch: Tensor,
+        equations: NormalEquations,
+        by_zoom: Tensor,
+        gradient: Tensor,
+        hessian: Tensor,
+    ) -> NormalEquations:
+        """Append the focal length to the shared unknowns: its mixed derivatives are a pull on the features."""
+        mixed = self.model.normal_equations(
+            pose, stretch, by_zoom, by_zoom.new_zeros(*by_zoom.shape, 3), lengths=True
+        )
+        column = mixed.shared_gradient
+        corner = torch.cat([column, hessian[:, None]], dim=-1)
+        return NormalEquations(
+            equations.gradient,
+            equations.hessian,
+            torch.cat([equations.coupling, mixed.gradient[..., None]], dim=-1),
+            torch.cat([equations.shared_gradient, gradient[:, None]], dim=-1),
+            torch.cat([torch.cat([equations.shared_hessian, column[..., None]], dim=-1), corner[:, None]], dim=-2),
+        )

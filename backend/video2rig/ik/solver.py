@@ -1,165 +1,220 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The solver: Levenberg-Marquardt over a whole sequence, with the range of motion as hard bounds.
+"""The solver: damped Gauss-Newton over whole sequences, with the range of motion as hard bounds.
 
 Unknowns at a bound that the gradient pushes outwards are held there for the step (an active set), and steps stop
-at the bounds. Frames are coupled by second differences only, so the normal equations are a band of twice the
-unknowns of a frame and one banded Cholesky factorisation solves them in time that is linear in the frames.
+at the bounds. Frames are coupled by the smoothness only, so the normal equations are a band of a few frames' unknowns;
+what all frames share (lengths, focal length) borders it, an arrow, and is eliminated by the Schur complement. One
+factorisation solves a clip in time that is linear in its frames.
+
+Clips are solved side by side, each with its own damping; a frame by itself is a clip of one frame.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.linalg import LinAlgError, solveh_banded
+from scipy.linalg.lapack import dpbtrf, dpbtrs
 from torch import Tensor
 
 from ..errors import Video2RigError
-from .model import ROOT_DOFS, BodyModel, Pose
-from .smoothness import Smoothness
+from . import kernels
+from .block_solver import solve_block_pentadiagonal
+from .model import ROOT_DOFS, BodyModel, NormalEquations, Pose
+from .objective import Linearised, Objective
+from .smoothness import Differences, Smoothness
 
 
 class SolveError(Video2RigError):
     """The normal equations have no solution: an input was not finite, or out of all proportion."""
 
 
-NormalEquations = tuple[Tensor, Tensor, Tensor]
-"""Cost [T], half the gradient [T, D] and half the Gauss-Newton Hessian [T, D, D] of the frames' own terms."""
-
-_MAX_DAMPING = 1e8
-
-
-def bound_by_range(model: BodyModel, pose: Pose, gradient: Tensor) -> Tensor:
-    """Return [T, D] bool: unknowns at a bound of the range of motion that descent would push through it."""
-    held = torch.zeros_like(gradient, dtype=torch.bool)
-    slope = gradient[:, ROOT_DOFS:]
-    held[:, ROOT_DOFS:] = ((pose.angles <= model.lower) & (slope > 0)) | ((pose.angles >= model.upper) & (slope < 0))
-    return held
+_FIRST_DAMPING = 1e-4
+_MIN_DAMPING, _MAX_DAMPING = 1e-7, 1e8
+_SETTLING = 1e-3
+"""A small gain under a damping above this does not mean that the minimum is near."""
 
 
-def solve_frames(
-    model: BodyModel,
-    objective: Callable[[Pose], NormalEquations],
+@dataclass(frozen=True)
+class _Point:
+    """Trajectories with the terms' values there; total [B] is their whole cost."""
+
+    pose: Pose
+    shared: Tensor
+    at: Linearised
+    differences: Differences | None
+    total: Tensor
+
+
+def solve(
+    objective: Objective,
+    smoothness: Smoothness | None,
     pose: Pose,
-    iterations: int,
-    tolerance: float = 1e-4,
-) -> tuple[Pose, Tensor]:
-    """Solve every frame by itself, all in one batch, each with its own damping.
-
-    Args:
-        objective: The terms of the frames. pose: Where to start, T frames.
-        iterations: At most so many steps. tolerance: Stop once no frame's cost falls by a larger part.
-
-    Returns:
-        The poses and their costs [T].
-    """
-    cost, gradient, hessian = objective(pose)
-    damping = torch.full_like(cost, 1e-3)
-    for _ in range(iterations):
-        held = bound_by_range(model, pose, gradient)
-        step = _damped_step(hessian, gradient, held, damping)
-        trial = model.retract(pose, step)
-        trial_cost, trial_gradient, trial_hessian = objective(trial)
-        better = trial_cost < cost
-        gain = torch.where(better, (cost - trial_cost) / cost.clamp_min(1e-12), 0.0)
-        pose = Pose.where(better, trial, pose)
-        cost = torch.where(better, trial_cost, cost)
-        gradient = torch.where(better[:, None], trial_gradient, gradient)
-        hessian = torch.where(better[:, None, None], trial_hessian, hessian)
-        damping = torch.where(better, damping / 4, damping * 8).clamp(1e-8, _MAX_DAMPING)
-        if better.any() and gain.max() < tolerance:
-            break
-    return pose, cost
-
-
-def solve_sequence(
-    model: BodyModel,
-    objective: Callable[[Pose], NormalEquations],
-    smoothness: Smoothness,
-    pose: Pose,
+    shared: Tensor,
     *,
+    one_person: bool = False,
     fixed: int = 0,
     iterations: int = 30,
     tolerance: float = 1e-5,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Pose:
-    """Solve all frames together.
+) -> tuple[Pose, Tensor, Tensor]:
+    """Solve B clips of T frames.
 
     Args:
-        objective: The terms of single frames. smoothness: The term that couples them.
-        pose: Where to start, T frames.
-        fixed: So many frames at the beginning are given and do not move.
-        iterations: At most so many steps. tolerance: Stop once the cost falls by a smaller part.
+        objective: The terms of single frames. smoothness: The term that couples them; None for frames by themselves.
+        pose: Where to start, [B, T] frames. shared: [B, S] unknowns that the frames of a clip share.
+        one_person: Whether all clips show the same person, and share these unknowns among them too.
+        fixed: So many frames at the beginning of each clip are given and do not move.
+        iterations: At most so many steps. tolerance: A clip is done once its cost falls by a smaller part.
         progress: Called with the steps done and ``iterations``; may raise to abort.
+
+    Returns:
+        The poses, the shared unknowns, and the costs [B].
 
     Raises:
         SolveError: There is no solution, as when the start is not finite.
     """
-    frames, unknowns = len(pose), model.size
-    bands = smoothness.hessian_bands(frames)
-    cost, gradient, hessian = objective(pose)
-    total = cost.sum() + smoothness.cost(pose)
-    if not torch.isfinite(total):
+    model, clips = objective.model, len(pose)
+
+    def evaluate(pose: Pose, shared: Tensor) -> _Point:
+        at = objective.linearise(pose, shared)
+        prior = objective.shared_cost(shared)
+        total = at.cost + (prior / clips if one_person else prior)
+        if smoothness is None:
+            return _Point(pose, shared, at, None, total)
+        differences = smoothness.differences(pose)
+        return _Point(pose, shared, at, differences, total + differences.cost)
+
+    here = evaluate(pose, shared)
+    if not torch.isfinite(here.total).all():
         raise SolveError("inverse kinematics: the start is not finite; the keypoints are out of all proportion")
-    damping = 1e-4
+    done = torch.zeros_like(here.total, dtype=torch.bool)
+    damping = torch.full_like(here.total, _FIRST_DAMPING)
+    equations, bands, held = None, None, torch.zeros(())
     for iteration in range(iterations):
         progress(iteration, iterations)
-        full_gradient = gradient + smoothness.gradient(pose)
-        held = bound_by_range(model, pose, full_gradient)
-        held[:fixed] = True
-        band = _banded(hessian, bands, held)
-        right_side = torch.where(held, 0.0, full_gradient).numpy().ravel()
-        while True:
-            damped = band.copy()
-            damped[0] += damping * (band[0] + 1e-6)
-            try:
-                solution = solveh_banded(damped, right_side, lower=True, overwrite_ab=True, check_finite=False)
-            except LinAlgError:
-                if damping > _MAX_DAMPING:
-                    raise SolveError("inverse kinematics: the normal equations have no solution") from None
-                damping *= 10
-                continue
-            trial = model.retract(pose, -torch.from_numpy(solution.reshape(frames, unknowns)))
-            trial_cost, trial_gradient, trial_hessian = objective(trial)
-            trial_total = trial_cost.sum() + smoothness.cost(trial)
-            if trial_total < total or damping > _MAX_DAMPING:
-                break
-            damping *= 10
-        if trial_total >= total:
+        if equations is None:
+            equations = objective.normal_equations(here.pose, here.shared, here.at)
+            if smoothness is not None and here.differences is not None:
+                equations.gradient.add_(smoothness.gradient(here.differences))
+                bands = smoothness.hessian_bands(here.differences)
+            held = bound_by_range(model, here.pose, equations.gradient)
+            held[:, :fixed] = True
+        prior = objective.shared_equations(here.shared)
+        step, shared_step, failed = _step(equations, bands, held, damping, prior, one_person)
+        trial = evaluate(model.retract(here.pose, step), here.shared + shared_step)
+        if one_person:
+            better = (trial.total.sum() < here.total.sum()).expand_as(done) & ~failed.any()
+        else:
+            better = (trial.total < here.total) & ~failed & ~done
+        gain = (here.total - trial.total) / here.total.clamp_min(1e-12)
+        done = done | (better & (gain < tolerance) & (damping <= _SETTLING)) | (~better & (damping >= _MAX_DAMPING))
+        # rounding alone can make the last step of a solved clip look worse
+        done = done | (~better & (gain.abs() < 1e-12))
+        damping = torch.where(better, damping / 10, damping * 30).clamp(_MIN_DAMPING, _MAX_DAMPING)
+        if better.all():
+            here, equations = trial, None
+        elif better.any():
+            pose = Pose.where(better, trial.pose, here.pose)
+            here, equations = evaluate(pose, torch.where(better[:, None], trial.shared, here.shared)), None
+        if (done.any() if one_person else done.all()):
             break
-        gain = (total - trial_total) / total
-        pose, total, gradient, hessian = trial, trial_total, trial_gradient, trial_hessian
-        damping = max(damping / 10, 1e-9)
-        if gain < tolerance:
-            break
-    return pose
+    return here.pose, here.shared, here.total
 
 
-def _damped_step(hessian: Tensor, gradient: Tensor, held: Tensor, damping: Tensor) -> Tensor:
-    """Return the steps [T, D] of Levenberg-Marquardt, zero in the held unknowns."""
-    free = (~held).to(hessian.dtype)
-    matrix = hessian * free[:, :, None] * free[:, None, :]
-    diagonal = damping[:, None] * (hessian.diagonal(dim1=1, dim2=2) + 1e-6) + (1 - free)
-    matrix.diagonal(dim1=1, dim2=2).add_(diagonal)
-    return -torch.linalg.solve(matrix, gradient * free)
+def bound_by_range(model: BodyModel, pose: Pose, gradient: Tensor) -> Tensor:
+    """Return [B, T, D] bool: unknowns at a bound of the range of motion that descent would push through it."""
+    held = torch.zeros_like(gradient, dtype=torch.bool)
+    slope = gradient[..., ROOT_DOFS:]
+    held[..., ROOT_DOFS:] = ((pose.angles <= model.lower) & (slope > 0)) | ((pose.angles >= model.upper) & (slope < 0))
+    return held
 
 
-def _banded(hessian: Tensor, bands: Tensor, held: Tensor) -> np.ndarray:
-    """Return the normal matrix in LAPACK's lower banded form [2 D + 1, T D], held unknowns decoupled.
+def _step(
+    equations: NormalEquations,
+    bands: Tensor | None,
+    held: Tensor,
+    damping: Tensor,
+    prior: tuple[Tensor, Tensor] | None,
+    one_person: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return damped Gauss-Newton steps.
 
     Args:
-        hessian: [T, D, D] of single frames; bands: [3, T, D] from :meth:`Smoothness.hessian_bands`.
-        held: [T, D] unknowns that must not move.
+        prior: Half the gradient [B, S] and half the Hessian [S, S] of what is known of the shared unknowns.
+
+    Returns:
+        The steps of the frames [B, T, D] and of what they share [B, S], zero where held, and [B] bool: clips whose
+        matrix could not be factorised.
     """
-    frames, unknowns = held.shape
-    free = (~held).numpy().astype(np.float64)
-    block = hessian.numpy() * free[:, :, None] * free[:, None, :]
-    band = np.zeros((2 * unknowns + 1, frames, unknowns))
-    row, column = np.tril_indices(unknowns)
-    band[row - column, :, column] = block[:, row, column].T
-    for lag in range(min(3, frames)):
-        coupled = bands[lag, : frames - lag].numpy() * free[: frames - lag] * free[lag:]
-        band[lag * unknowns, : frames - lag] += coupled
-    band[0] += 1.0 - free
-    return band.reshape(2 * unknowns + 1, frames * unknowns)
+    free = (~held).to(equations.gradient.dtype)
+    right = torch.cat([equations.gradient[..., None], equations.coupling], dim=-1) * free[..., None]
+    solved, failed = solve_frames(equations.hessian, bands, ~held, damping, right)
+    step = -solved[..., 0]
+    if prior is None:
+        return step, equations.shared_gradient, failed
+    coupling = right[..., 1:].flatten(1, 2)
+    matrix = equations.shared_hessian - coupling.transpose(1, 2) @ solved[..., 1:].flatten(1, 2)
+    slope = equations.shared_gradient + (coupling.transpose(1, 2) @ step.flatten(1, 2)[..., None])[..., 0]
+    matrix.diagonal(dim1=-2, dim2=-1).add_(damping[:, None] * equations.shared_hessian.diagonal(dim1=-2, dim2=-1))
+    if one_person:
+        matrix, slope = matrix.sum(0, keepdim=True), slope.sum(0, keepdim=True)
+    factor, info = torch.linalg.cholesky_ex(matrix + prior[1])
+    shared_step = -torch.cholesky_solve((slope + prior[0][: len(slope)])[..., None], factor)[..., 0]
+    shared_step = shared_step.expand(len(step), -1)
+    step = step - (solved[..., 1:] @ shared_step[:, None, :, None])[..., 0]
+    return step, shared_step, failed | (info != 0)
+
+
+def solve_frames(
+    hessian: Tensor, bands: Tensor | None, free: Tensor, damping: Tensor, right: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Solve the normal equations of the frames' own unknowns.
+
+    Args:
+        hessian: [B, T, D, D] of single frames, of which the lower triangle counts; bands: [B, L + 1, T, D] of the
+            smoothness, None for frames by themselves. free: [B, T, D] bool; others are decoupled.
+        damping: [B] share of the diagonal that is added to it. right: [B, T, D, R], zero where not free.
+
+    Returns:
+        The solutions [B, T, D, R], and [B] bool: clips whose matrix is not positive definite.
+    """
+    if bands is not None and hessian.device.type == "cpu":
+        return _solve_bands(hessian, bands, free, damping, right)
+    mask = free.to(hessian.dtype)
+    matrix = hessian * (mask[..., :, None] * mask[..., None, :])
+    diagonal = matrix.diagonal(dim1=-2, dim2=-1)
+    whole = diagonal if bands is None else diagonal + bands[:, 0] * mask
+    diagonal.add_(damping[:, None, None] * (whole + 1e-6) * mask + (1 - mask))
+    if bands is None:
+        factor, info = torch.linalg.cholesky_ex(matrix)
+        return torch.cholesky_solve(right, factor), (info != 0).any(-1)
+    coupled = bands.clone()
+    frames = mask.shape[1]
+    for lag in range(min(bands.shape[1], frames)):
+        coupled[:, lag, : frames - lag] *= mask[:, : frames - lag] * mask[:, lag:]
+    return solve_block_pentadiagonal(matrix, coupled, right)
+
+
+def _solve_bands(
+    hessian: Tensor, bands: Tensor, free: Tensor, damping: Tensor, right: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Solve clip after clip by LAPACK's banded Cholesky factorisation."""
+    clips, frames, unknowns = free.shape
+    solution, failed = torch.zeros_like(right), torch.zeros(clips, dtype=torch.bool)
+    band = np.empty((frames * unknowns, (bands.shape[1] - 1) * unknowns + 1))
+    for clip in range(clips):
+        kernels.fill_band(
+            hessian[clip].numpy(), bands[clip].contiguous().numpy(), free[clip].numpy(), float(damping[clip]), band
+        )
+        factor, info = dpbtrf(band.T, lower=1, overwrite_ab=1)
+        if info:
+            failed[clip] = True
+            continue
+        columns = np.asfortranarray(right[clip].reshape(frames * unknowns, -1).numpy())
+        solved, _ = dpbtrs(factor, columns, lower=1, overwrite_b=1)
+        solution[clip] = torch.from_numpy(solved).reshape(frames, unknowns, -1)
+        failed[clip] = not np.isfinite(solved).all()
+    return solution, failed

@@ -1,133 +1,140 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the solver starts: the trunk by rigid alignment, limbs from the directions of their two segments."""
+"""Where the solver starts: the trunk by rigid alignment, limbs in closed form from their two segments."""
 
 from __future__ import annotations
 
-import numpy as np
-import roma
 import torch
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from .limbs import Limb, find_limbs
 from .model import BodyModel, Pose
-from .observation import Observation
-from .prior import relaxed_pose
-from .terms import MIN_DEPTH
 
-_TRUNK = ("left_hip", "right_hip", "left_shoulder", "right_shoulder")
-# ball joint, hinge, and the keypoints at the beginning, middle and end of the limb
-_LIMBS = tuple(
-    (f"{side}_{ball}", f"{side}_{hinge}", tuple(f"{side}_{point}" for point in points))
-    for side in ("left", "right")
-    for ball, hinge, points in (
-        ("shoulder", "elbow", ("shoulder", "elbow", "wrist")),
-        ("hip", "knee", ("hip", "knee", "ankle")),
-    )
-)
-_STRAIGHT = 0.1  # a limb bent by a smaller sine does not tell the direction of its hinge
+_STRAIGHT = 0.02
+"""A limb bent by a smaller sine does not tell the direction of its hinge."""
+
+class Starter:
+    """Finds a first pose of frames from points in 3D."""
+
+    def __init__(self, model: BodyModel, neutral: Tensor) -> None:
+        """Read the skeleton's structure.
+
+        Args:
+            model: The body. neutral: [A] angles of joints that nothing tells, radians.
+        """
+        self._model, self._neutral = model, neutral
+        rest = torch.tensor(model.skeleton.rest_matrices()[0], device=model.device)
+        resting = Pose(rest[None, :3, 3], rest[None, :3, :3], neutral[None])
+        self._root = rest[:3, :3]
+        self._resting_points = model.points(resting)[0]
+        self._resting_joints = model.joints(resting)[0][0]
+        self._trunk = self._trunk_points()
+        self._limbs = find_limbs(model)
+
+    def __call__(self, spots: Tensor, weight: Tensor, stretch: Tensor) -> Pose:
+        """Return a first pose of T frames.
+
+        Args:
+            spots: [T, K, 3] where points were seen, metres; any finite value where not.
+            weight: [T, K] how far each is trusted, 0 where not seen.
+            stretch: [G] logarithms of the lengths.
+        """
+        turn, known = self._align_trunk(spots, weight, stretch)
+        root_rotation = turn @ self._root
+        angles = self._neutral.expand(len(spots), -1).clone()
+        pose = Pose(torch.zeros_like(spots[:, 0]), root_rotation, angles)
+        for limb in self._limbs:
+            self._bend(limb, pose, spots, weight)
+        points = self._model.points(pose, stretch)
+        share = weight / weight.sum(1, keepdim=True).clamp_min(1e-12)
+        trunk = torch.zeros_like(share)
+        trunk[:, self._trunk] = share[:, self._trunk]
+        share = torch.where(known[:, None], trunk, share)
+        share = share / share.sum(1, keepdim=True).clamp_min(1e-12)
+        position = ((spots - points) * share[..., None]).sum(1)
+        return Pose(position, root_rotation, angles)
+
+    def _trunk_points(self) -> Tensor:
+        """Return the points with the least freedom against the root that span more than a line."""
+        model = self._model
+        freedom = model.moves @ (model.upper - model.lower)
+        order = freedom.argsort(stable=True)
+        for count in range(3, len(order) + 1):
+            spread = self._resting_points[order[:count]]
+            width = torch.linalg.svdvals(spread - spread.mean(0))
+            if width[1] > 0.3 * width[0]:
+                return order[:count]
+        return order
+
+    def _align_trunk(self, spots: Tensor, weight: Tensor, stretch: Tensor) -> tuple[Tensor, Tensor]:
+        """Return rotations [T, 3, 3] that turn the resting trunk onto that seen, and [T] which of them are known.
+
+        Frames that do not show enough of the trunk take the rotation of the nearest that does.
+        """
+        rest = self._model.points(
+            Pose(self._resting_joints[None, 0], self._root[None], self._neutral[None]), stretch
+        )[0, self._trunk]
+        seen, share = spots[:, self._trunk], weight[:, self._trunk, None]
+        total = share.sum(1, keepdim=True).clamp_min(1e-12)
+        middle, resting_middle = (seen * share).sum(1, keepdim=True) / total, (rest * share).sum(1, keepdim=True) / total
+        moment = ((seen - middle) * share).transpose(1, 2) @ (rest - resting_middle)
+        u, width, v = torch.linalg.svd(moment)
+        u = torch.cat([u[..., :2], (u[..., 2] * torch.linalg.det(u @ v)[:, None])[..., None]], dim=-1)
+        turn = u @ v
+        known = width[:, 1] > 0.01 * width[:, 0].clamp_min(1e-12)
+        if not known.all():
+            sure = known.nonzero()[:, 0]
+            if not len(sure):
+                return torch.eye(3, dtype=turn.dtype, device=turn.device).expand_as(turn), known
+            nearest = (torch.arange(len(turn), device=turn.device)[:, None] - sure).abs().argmin(1)
+            turn = turn[sure[nearest]]
+        return turn, known
+
+    def _bend(self, limb: Limb, pose: Pose, spots: Tensor, weight: Tensor) -> None:
+        """Write into the angles of a pose those that point a limb as it was seen."""
+        model = self._model
+        upper, lower = (
+            _unit(spots[:, two] - spots[:, one])
+            for one, two in ((limb.begin, limb.middle), (limb.middle, limb.end))
+        )
+        seen = (weight[:, [limb.begin, limb.middle, limb.end]] > 0).all(1)
+        _, orientation = model.joints(pose)
+        parent = model.skeleton.parents[limb.ball]
+        before = orientation[:, parent] @ model.chain.rest_rotation[limb.ball]
+        current = orientation[:, limb.ball] @ limb.axis
+        wanted_axis = torch.linalg.cross(upper, lower) + _STRAIGHT * current
+        wanted = _frame(upper, wanted_axis) @ _frame(limb.along, limb.axis).T
+        local = before.transpose(1, 2) @ wanted
+        bend = torch.atan2(torch.linalg.cross(upper, lower).norm(dim=-1), (upper * lower).sum(-1))
+        angles = _euler_inside(model, limb.ball, local)
+        for dof in (model.dof_joint == limb.ball).nonzero()[:, 0].tolist():
+            axis = int(model.dof_axis[dof])
+            pose.angles[:, dof] = torch.where(seen, angles[:, axis], pose.angles[:, dof])
+        flexed = limb.sign * bend + limb.straight
+        pose.angles[:, limb.dof] = torch.where(seen, flexed, pose.angles[:, limb.dof])
+        pose.angles.copy_(torch.clamp(pose.angles, model.lower, model.upper))
 
 
-def start_pose(model: BodyModel, observation: Observation) -> Pose:
-    """Return a first pose of every frame, in the camera's axes, from 3D landmarks alone."""
-    frames = len(observation)
-    relaxed, _ = relaxed_pose(model.skeleton, model.dof_joint, model.dof_axis)
-    pose = Pose(
-        torch.zeros(frames, 3, dtype=torch.float64),
-        _trunk_orientation(model, observation),
-        relaxed.expand(frames, -1).clone(),
-    )
-    full = model.full_angles(pose.angles)
-    for ball, hinge, points in _LIMBS:
-        _bend_limb(model, observation, pose, full, ball, hinge, points)
-    angles = full[:, model.dof_joint, model.dof_axis].clamp(model.lower, model.upper)
-    bent = Pose(pose.root_position, pose.root_rotation, angles)
-    return Pose(_root_position(model.points(bent), observation), bent.root_rotation, angles)
-
-
-def _trunk_orientation(model: BodyModel, observation: Observation) -> Tensor:
-    """Return the [T, 3, 3] root orientations that turn the resting hips and shoulders onto those seen."""
-    rest = torch.tensor(model.skeleton.rest_matrices())
-    rest_pose = Pose(rest[:1, :3, 3], rest[:1, :3, :3], torch.zeros(1, len(model.dof_joint), dtype=torch.float64))
-    trunk = [model.keypoint_names.index(name) for name in _TRUNK]
-    resting = model.points(rest_pose)[0, trunk]
-    resting = resting - resting.mean(0)
-    seen = observation.landmarks[:, trunk]
-    seen = seen - seen.mean(1, keepdim=True)
-    turn = _upright(observation.rays[:, trunk])
-    flat = seen.flatten(1).norm(dim=1) < 1e-6
-    turn[~flat] = torch.as_tensor(roma.special_procrustes(seen[~flat].transpose(1, 2) @ resting))
-    return turn @ rest[0, :3, :3]
-
-
-def _upright(rays: Tensor) -> Tensor:
-    """Return rotations [T, 3, 3] from the world's axes to a level camera's, for people who stand upright.
-
-    They face the camera, or turn their back where the left hip and shoulder are seen to the left of the right ones.
-    """
-    left, right = rays[:, 0::2, 0].sum(1), rays[:, 1::2, 0].sum(1)
-    side = torch.where(left < right, -1.0, 1.0).to(rays.dtype)
-    turn = torch.zeros(len(rays), 3, 3, dtype=rays.dtype)
-    turn[:, 0, 0], turn[:, 1, 2], turn[:, 2, 1] = side, -1.0, side
-    return turn
-
-
-def _bend_limb(
-    model: BodyModel,
-    observation: Observation,
-    pose: Pose,
-    full: Tensor,
-    ball: str,
-    hinge: str,
-    points: tuple[str, ...],
-) -> None:
-    """Write into ``full`` [T, J, 3] the angles of a ball joint and its hinge that point the limb as it was seen."""
-    skeleton = model.skeleton
-    ball_joint, hinge_joint = skeleton.index(ball), skeleton.index(hinge)
-    begin, middle, end = (model.keypoint_names.index(name) for name in points)
-    upper = _unit(observation.landmarks[:, middle] - observation.landmarks[:, begin])
-    lower = _unit(observation.landmarks[:, end] - observation.landmarks[:, middle])
-
-    flexion_axis = int(np.abs(skeleton.rom[hinge_joint]).sum(-1).argmax())
-    flexion_sign = 1.0 if skeleton.rom[hinge_joint, flexion_axis].sum() >= 0 else -1.0
-    along = _unit(model.chain.offset[hinge_joint])
-    hinge_axis = flexion_sign * model.chain.rest_rotation[hinge_joint][:, flexion_axis]
-
-    current = Pose(pose.root_position, pose.root_rotation, full[:, model.dof_joint, model.dof_axis])
-    _, orientation = model.joints(current)
-    before = orientation[:, skeleton.parents[ball_joint]] @ model.chain.rest_rotation[ball_joint]
-    straight_axis = (orientation[:, ball_joint] @ hinge_axis) * _STRAIGHT
-    seen_axis = torch.linalg.cross(upper, lower) + straight_axis
-    known = (upper.norm(dim=-1) > 0) & (lower.norm(dim=-1) > 0)
-    if not known.any():
-        return
-    wanted = _frame(upper, seen_axis) @ _frame(along, hinge_axis).T
-    local = before.transpose(1, 2) @ wanted
-
-    order = skeleton.euler_order[ball_joint]
-    euler = Rotation.from_matrix(local[known].numpy()).as_euler(order.lower())
-    for turn, axis in enumerate(order):
-        full[known, ball_joint, "XYZ".index(axis)] = torch.from_numpy(euler[:, turn].copy())
-    bend = torch.atan2(torch.linalg.cross(upper, lower).norm(dim=-1), (upper * lower).sum(-1))
-    full[known, hinge_joint, flexion_axis] = flexion_sign * bend[known]
-    rom = torch.tensor(skeleton.rom)
-    for joint in (ball_joint, hinge_joint):
-        full[:, joint] = full[:, joint].clamp(rom[joint, :, 0], rom[joint, :, 1])
-
-
-def _root_position(points: Tensor, observation: Observation) -> Tensor:
-    """Return the [T, 3] shifts that bring points onto their rays: linear least squares, frame by frame."""
-    rays, weight = observation.rays, observation.confidence
-    frames, count = weight.shape
-    rows = torch.zeros(frames, count, 2, 3, dtype=torch.float64)
-    rows[..., 0, 0] = rows[..., 1, 1] = 1.0
-    rows[..., 2] = -rays
-    right = rays * points[..., 2:] - points[..., :2]
-    matrix = (rows * weight[..., None, None]).flatten(1, 2)
-    shift = torch.linalg.lstsq(matrix, (right * weight[..., None]).flatten(1)[..., None]).solution[..., 0]
-    behind = shift[:, 2] < MIN_DEPTH
-    if behind.any():
-        shift[behind, 2] = MIN_DEPTH * 5
-    return shift
+def _euler_inside(model: BodyModel, joint: int, local: Tensor) -> Tensor:
+    """Return the angles [T, 3] about x, y, z of local rotations, of the two solutions the one nearer to the range."""
+    first, second, third = ("XYZ".index(axis) for axis in model.skeleton.euler_order[joint])
+    parity = 1.0 if (second - first) % 3 == 1 else -1.0
+    # R = R_third R_second R_first
+    sine = (-parity * local[:, third, first]).clamp(-1.0, 1.0)
+    middle = sine.asin()
+    one = torch.zeros(len(local), 3, dtype=local.dtype, device=local.device)
+    one[:, second] = middle
+    one[:, first] = torch.atan2(parity * local[:, third, second], local[:, third, third])
+    one[:, third] = torch.atan2(parity * local[:, second, first], local[:, first, first])
+    other = one.clone()
+    other[:, second] = torch.pi - middle
+    other[:, first] += torch.pi
+    other[:, third] += torch.pi
+    other = torch.remainder(other + torch.pi, 2 * torch.pi) - torch.pi
+    bounds = torch.tensor(model.skeleton.rom[joint], device=local.device)
+    outside = [
+        (solution - torch.clamp(solution, bounds[:, 0], bounds[:, 1])).square().sum(-1) for solution in (one, other)
+    ]
+    return torch.where((outside[0] <= outside[1])[:, None], one, other)
 
 
 def _unit(vector: Tensor) -> Tensor:

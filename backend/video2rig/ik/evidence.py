@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What was observed, each kind with its own noise: where its residuals come from and how far to trust them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from . import terms
+from .terms import Rows
+
+
+class _OverFrames:
+    """Arrays whose leading dimensions are clips and frames, [B, T, ...]."""
+
+    over_frames: ClassVar[tuple[str, ...]]
+
+    def mapped(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """Return the same with a function applied to every such array."""
+        return replace(self, **{name: function(getattr(self, name)) for name in self.over_frames})  # type: ignore[type-var]
+
+
+@dataclass(frozen=True)
+class Positions(_OverFrames):
+    """Points seen in 3D, of B clips of T frames.
+
+    Attributes:
+        target: [B, T, K, 3] metres. confidence: [B, T, K], 0 where a point was not seen.
+        deviation: [] standard deviation of a fully trusted coordinate, metres.
+        robust: Whether outliers are bounded.
+    """
+
+    target: Tensor
+    confidence: Tensor
+    deviation: Tensor
+    robust: bool = True
+    least_deviation: ClassVar[float] = 1e-4
+    over_frames: ClassVar[tuple[str, ...]] = ("target", "confidence")
+
+    @property
+    def where(self) -> slice:
+        """The features that are observed: the points."""
+        return slice(0, self.target.shape[2])
+
+    def rows(self, features: Tensor, zoom: Tensor | None) -> Rows:
+        """Return :func:`terms.positions`."""
+        return terms.positions(features, self.target, self.confidence / self.deviation)
+
+    def by_zoom(self, zoom: Tensor | None) -> None:
+        """Return None: no camera is involved."""
+
+
+@dataclass(frozen=True)
+class Rays(_OverFrames):
+    """Points seen in a picture, of B clips of T frames.
+
+    Attributes:
+        rays: [B, T, K, 2] x / z and y / z under the expected focal length. confidence: [B, T, K].
+        depth: [B, T] rough distance along the camera's axis, metres; it turns an error in metres into an angle.
+        deviation: [] standard deviation of a fully trusted point, metres at the person.
+    """
+
+    rays: Tensor
+    confidence: Tensor
+    depth: Tensor
+    deviation: Tensor
+    robust: bool = True
+    least_deviation: ClassVar[float] = 2e-3
+    over_frames: ClassVar[tuple[str, ...]] = ("rays", "confidence", "depth")
+
+    @property
+    def where(self) -> slice:
+        """The features that are observed: the points."""
+        return slice(0, self.rays.shape[2])
+
+    def rows(self, features: Tensor, zoom: Tensor | None) -> Rows:
+        """Return :func:`terms.reprojection`."""
+        return terms.reprojection(features, self._zoomed(zoom), self._weight())
+
+    def by_zoom(self, zoom: Tensor | None) -> Tensor:
+        """Return the derivative [B, T, K, 2] of the residuals by the logarithm of the focal length's factor."""
+        return terms.reprojection_by_zoom(self._zoomed(zoom), self._weight())
+
+    def _zoomed(self, zoom: Tensor | None) -> Tensor:
+        return self.rays if zoom is None else self.rays * (-zoom).exp()[:, None, None, None]
+
+    def _weight(self) -> Tensor:
+        return self.confidence * self.depth[..., None] / self.deviation
+
+
+@dataclass(frozen=True)
+class Directions(_OverFrames):
+    """Directions of segments, of B clips of T frames.
+
+    Attributes:
+        first: Number of the feature that the first segment is.
+        direction: [B, T, P, 3] unit vectors. confidence: [B, T, P].
+        deviation: [3] standard deviation along each axis, metres at a segment's end.
+    """
+
+    first: int
+    direction: Tensor
+    confidence: Tensor
+    deviation: Tensor
+    robust: bool = True
+    least_deviation: ClassVar[float] = 1e-3
+    over_frames: ClassVar[tuple[str, ...]] = ("direction", "confidence")
+
+    @property
+    def where(self) -> slice:
+        """The features that are observed: the differences of pairs."""
+        return slice(self.first, self.first + self.direction.shape[2])
+
+    def rows(self, features: Tensor, zoom: Tensor | None) -> Rows:
+        """Return :func:`terms.directions`."""
+        return terms.directions(features, self.direction, self.confidence[..., None] / self.deviation)
+
+    def by_zoom(self, zoom: Tensor | None) -> None:
+        """Return None: directions are taken as they are."""
+
+
+@dataclass(frozen=True)
+class Contacts(_OverFrames):
+    """Points that rest on the floor keep their places, and none sinks below it; B clips of T frames.
+
+    Attributes:
+        axes: [3, 3] the world's axes, one a row. target: [B, T, K, 3] place along each, metres.
+        weight: [B, T, K, 3] inverse standard deviation, 1/metres; 0 where a point is free.
+    """
+
+    axes: Tensor
+    target: Tensor
+    weight: Tensor
+    robust: ClassVar[bool] = False
+    deviation: ClassVar[None] = None
+    over_frames: ClassVar[tuple[str, ...]] = ("target", "weight")
+
+    @property
+    def where(self) -> slice:
+        """The features that are held: the points."""
+        return slice(0, self.target.shape[2])
+
+    def rows(self, features: Tensor, zoom: Tensor | None) -> Rows:
+        """Return :func:`terms.contact`."""
+        return terms.contact(features, self.axes, self.target, self.weight)
+
+    def by_zoom(self, zoom: Tensor | None) -> None:
+        """Return None: the floor is where it is."""
+
+
+@dataclass(frozen=True)
+class Floor(_OverFrames):
+    """No point sinks below the floor.
+
+    Attributes:
+        up: [3] unit vector. level: [K] height that each point keeps along it, metres. weight: [K], 1/metres.
+    """
+
+    up: Tensor
+    level: Tensor
+    weight: Tensor
+    robust: ClassVar[bool] = False
+    deviation: ClassVar[None] = None
+    over_frames: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def where(self) -> slice:
+        """The features that stay above it: the points."""
+        return slice(0, len(self.level))
+
+    def rows(self, features: Tensor, zoom: Tensor | None) -> Rows:
+        """Return :func:`terms.floor`."""
+        return terms.floor(features, self.up, self.level, self.weight)
+
+    def by_zoom(self, zoom: Tensor | None) -> None:
+        """Return None: the floor is where it is."""
+
+
+Evidence = Positions | Rays | Directions | Contacts | Floor
+"""Observations of some of a body's features, which :attr:`where` tells; ``deviation`` is None where no noise is
+to be estimated."""

@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One person over time, solved: starts, lengths, noise and smoothness, ways out of local minima, then all frames.
+
+What is seen with a camera and what is measured in 3D take the same way; they differ in their evidence alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .escapes import Branch, branches_of, follow_neighbours, try_other_starts
+from .evidence import Evidence
+from .model import ROOT_DOFS, BodyModel, Pose
+from .objective import Objective
+from .smoothness import Smoothness, weight_for_cutoff
+from .solver import solve
+from .start import Starter
+from .variances import sample_posterior, smoothness_weights, with_estimated_noise
+
+WINDOW = 600
+"""Frames that are solved together; longer sequences are solved window after window, in constant memory."""
+
+OVERLAP = 60
+"""Frames at a window's end that the next window solves again, as it knows what follows."""
+
+ORDER = 2
+"""Differences in time that are penalised: accelerations."""
+
+_SAMPLES, _SAMPLE = 4, 150
+"""Clips of a long sequence, and their frames, from which lengths, noise and smoothness are estimated."""
+
+_FIT = 0.02
+"""Metres by which single frames may miss their points while each finds its start."""
+
+_COARSE = 0.02
+"""Metres by which they may at first miss them as a sequence: time then leads, and single frames follow."""
+
+_ROUNDS = 3
+"""So often noise and smoothness are estimated anew."""
+
+# Standard deviations of accelerations beforehand, as what a frame at 30 Hz shows: metres and degrees. Hinges carry the
+# impacts. The sequence itself then tells; this is worth a single difference.
+_ROOT_ROUGHNESS, _ROUGHNESS, _HINGE_ROUGHNESS, _ROUGHNESS_TRUST = 0.02, 0.5, 20.0, 1.0
+_ROUGHNESS_RATE = 30.0
+
+_HINGE_CUTOFF = 2.0
+"""Hinges are smoothed at so many times the cut-off of the others, so that impacts survive."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """What was seen of one person in T frames, and what is known beforehand.
+
+    Attributes:
+        objective: The terms, over [1, T].
+        times: [T] seconds, rising. interval: Usual seconds between frames.
+        spots: [T, K, 3] where points are in 3D, as well as is known, metres; trust: [T, K], 0 where unknown.
+        place: Moves poses [T] to where the evidence puts them, when spots tell no more than their shape.
+    """
+
+    objective: Objective
+    times: np.ndarray
+    interval: float
+    spots: Tensor
+    trust: Tensor
+    place: Callable[[Pose, Tensor, slice], Pose] | None = None
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    @property
+    def model(self) -> BodyModel:
+        """The body."""
+        return self.objective.model
+
+    @cached_property
+    def starter(self) -> Starter:
+        """Where poses begin."""
+        return Starter(self.model, self.objective.neutral)
+
+    @cached_property
+    def branches(self) -> list[Branch]:
+        """Parts of the body that may sit in local minima of their own."""
+        return branches_of(self.model)
+
+    def window(self, frames: slice) -> Objective:
+        """Return the terms of a range of frames."""
+        return self.objective.mapped(lambda array: array[:, frames])
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """What holds for the whole sequence.
+
+    Attributes:
+        shared: [S] logarithms of the lengths, and of the focal length's factor where it is unknown.
+        evidence_deviation: Of each kind of evidence. weight: [D] of the smoothness.
+    """
+
+    shared: Tensor
+    evidence_deviation: list[Tensor | None]
+    weight: Tensor
+
+
+def start_frames(sequence: Sequence, lengths: Tensor, frames: slice) -> Pose:
+    """Return a pose of each frame by itself, [T], for [G] logarithms of the lengths."""
+    pose = sequence.starter(sequence.spots[frames], sequence.trust[frames], lengths)
+    if sequence.place is not None:
+        pose = sequence.place(pose, lengths, frames)
+    count = len(pose)
+    apart = sequence.window(frames).given(lengths).mapped(lambda array: array.transpose(0, 1))
+    apart = apart.over([_loose(item, _FIT) for item in apart.evidence])
+    nothing = pose.angles.new_zeros(count, 0)
+    pose, _, _ = solve(apart, None, pose.reshape(count, 1), nothing, iterations=6, tolerance=1e-3)
+    return try_other_starts(apart, sequence.branches, pose).reshape(count)
+
+
+def estimate(
+    sequence: Sequence, lengths: Tensor, smoothing_hz: float | None, progress: Progress
+) -> tuple[Estimates, Pose | None]:
+    """Estimate lengths, noise and smoothness.
+
+    Args:
+        sequence: All frames. lengths: [G] logarithms of the lengths to begin with.
+        smoothing_hz: Cut-off of the smoothness, hertz; None estimates that too.
+        progress: Called with frames done and their total; may raise to abort.
+
+    Returns:
+        The estimates; and the poses [T], where the sequence is short enough to be solved in one piece.
+    """
+    clips = _sample_clips(len(sequence))
+    whole = len(clips) == 1
+    times = sequence.times[clips[0]]
+    parts = [start_frames(sequence, lengths, clip) for clip in clips]
+    pose = Pose(*(torch.stack(arrays) for arrays in zip(*((p.root_position, p.root_rotation, p.angles) for p in parts), strict=True)))
+    objective = sequence.objective.mapped(lambda array: torch.cat([array[:, clip] for clip in clips]))
+    shared = _initial_shared(objective, lengths).expand(len(clips), -1)
+    roughness = _roughness(sequence.model, sequence.interval)
+    smoothness = Smoothness(times, roughness**-2, sequence.interval, ORDER, jumping(sequence.model))
+    objective = objective.over([_loose(item, _COARSE) for item in objective.evidence])
+    generator = torch.Generator(device=sequence.model.device).manual_seed(0)
+    for round_ in range(_ROUNDS):
+        progress(round_ * len(sequence) // (_ROUNDS + 1), len(sequence))
+        pose, shared, _ = solve(
+            objective, smoothness, pose, shared, one_person=True, iterations=6 if round_ == 0 else 4
+        )
+        posterior = sample_posterior(objective, smoothness, pose, shared, generator)
+        objective = objective.over([replace(item, robust=True) if item.deviation is not None else item for item in with_estimated_noise(objective.evidence, posterior)])
+        if smoothing_hz is None:
+            weight = smoothness_weights(smoothness, posterior, roughness, _ROUGHNESS_TRUST)
+            smoothness = smoothness.with_weight(1.0 / (1.0 / weight).mean(0))
+        else:
+            smoothness = smoothness.with_weight(_weight_of_cutoff(objective, pose, shared, sequence.interval, smoothing_hz))
+    estimates = Estimates(shared[0], [item.deviation for item in objective.evidence], smoothness.weight)
+    return estimates, pose[0] if whole else None
+
+
+def finish(
+    objective: Objective,
+    smoothness: Smoothness,
+    branches: list[Branch],
+    pose: Pose,
+    shared: Tensor,
+    fixed: int = 0,
+    progress: Progress = lambda done, total: None,
+) -> tuple[Pose, Tensor]:
+    """Solve [1, T] frames to the end, and lead them out of local minima."""
+    pose, shared, cost = solve(objective, smoothness, pose, shared, fixed=fixed, progress=progress)
+    for _ in range(len(branches)):
+        before = float(cost[0])
+        pose, shared, cost = follow_neighbours(objective, smoothness, branches, pose, shared, cost, fixed)
+        if not float(cost[0]) < before:
+            break
+    else:
+        pose, shared, cost = solve(objective, smoothness, pose, shared, fixed=fixed)
+    return pose, shared
+
+
+def solve_all(
+    sequence: Sequence, estimates: Estimates, pose: Pose | None, progress: Progress
+) -> tuple[Pose, Tensor]:
+    """Solve all frames, in windows where they are many.
+
+    Each window begins with the last frames of the one before, held fixed, and goes on beyond what it gives.
+
+    Returns:
+        The poses [T], and the shared unknowns [S].
+    """
+    frames, branches = len(sequence), sequence.branches
+    objective = sequence.objective.over(with_deviations(sequence.objective.evidence, estimates))
+    if pose is not None:
+        smoothness = Smoothness(sequence.times, estimates.weight, sequence.interval, ORDER, jumping(sequence.model))
+        solved, shared = finish(
+            objective, smoothness, branches, pose.reshape(1, frames), estimates.shared[None],
+            progress=lambda step, steps: progress(frames * step // steps, frames),
+        )  # fmt: skip
+        return solved[0], shared[0]
+    lengths = sequence.objective.stretch(estimates.shared[None])[0]
+    objective = objective.given(lengths)
+    nothing = estimates.shared.new_zeros(1, 0)
+    parts: list[Pose] = []
+    done = begin = 0
+    while done < frames:
+        end = min(begin + WINDOW, frames)
+        keep = end if end == frames else end - OVERLAP
+        window = slice(begin, end)
+        start = start_frames(sequence, lengths, window)
+        if parts:
+            start = Pose.concatenate([parts[-1][-ORDER:], start[ORDER:]])
+        solved, _ = finish(
+            objective.mapped(lambda array, window=window: array[:, window]),
+            Smoothness(sequence.times[window], estimates.weight, sequence.interval, ORDER, jumping(sequence.model)),
+            branches,
+            start.reshape(1, end - begin),
+            nothing,
+            fixed=done - begin,
+            progress=lambda step, steps, done=done, ahead=keep - done: progress(done + ahead * step // steps, frames),
+        )
+        parts.append(solved[0][done - begin : keep - begin])
+        done, begin = keep, keep - ORDER
+    return Pose.concatenate(parts), estimates.shared
+
+
+def _sample_clips(frames: int) -> list[slice]:
+    if frames <= WINDOW:
+        return [slice(0, frames)]
+    starts = np.linspace(0, frames - _SAMPLE, _SAMPLES).round().astype(int)
+    return [slice(int(start), int(start) + _SAMPLE) for start in starts]
+
+
+def _loose(item: Evidence, deviation: float) -> Evidence:
+    """Return evidence with at least this standard deviation, in metres; whatever is far off counts in full."""
+    if item.deviation is None:
+        return item
+    return replace(item, deviation=item.deviation.clamp_min(deviation), robust=False)
+
+
+def with_deviations(evidence: Iterable[Evidence], estimates: Estimates) -> list[Evidence]:
+    """Return evidence with the noise that was estimated."""
+    return [
+        item if deviation is None or item.deviation is None else replace(item, deviation=deviation)
+        for item, deviation in zip(evidence, estimates.evidence_deviation, strict=True)
+    ]
+
+
+def _initial_shared(objective: Objective, lengths: Tensor) -> Tensor:
+    if objective.shared is None:
+        return lengths[:0]
+    return torch.cat([lengths, lengths.new_zeros(len(objective.shared) - len(lengths))])
+
+
+def hinges(model: BodyModel) -> Tensor:
+    """Return [A] bool: angles of joints with that one alone."""
+    alone = torch.tensor(model.skeleton.free_axes().sum(-1) == 1, device=model.device)
+    return alone[model.dof_joint]
+
+
+def jumping(model: BodyModel) -> Tensor:
+    """Return [D] bool: unknowns that may jump."""
+    return torch.cat([torch.zeros(ROOT_DOFS, dtype=torch.bool, device=model.device), hinges(model)])
+
+
+def _roughness(model: BodyModel, interval: float) -> Tensor:
+    """Return the [D] standard deviations of accelerations that are expected, per frame squared."""
+    roughness = torch.full((model.size,), math.radians(_ROUGHNESS), dtype=torch.float64, device=model.device)
+    roughness[:3] = _ROOT_ROUGHNESS
+    roughness[ROOT_DOFS:][hinges(model)] = math.radians(_HINGE_ROUGHNESS)
+    # white noise of acceleration: its second differences grow with the interval to the power of 3/2
+    return roughness * (interval * _ROUGHNESS_RATE) ** 1.5
+
+
+def _weight_of_cutoff(objective: Objective, pose: Pose, shared: Tensor, interval: float, cutoff: float) -> Tensor:
+    """Return the [D] weights of the smoothness whose cut-off lies at a frequency, hertz, for what frames observe."""
+    model = objective.model
+    equations = objective.normal_equations(pose, shared, objective.linearise(pose, shared))
+    seen = equations.hessian.diagonal(dim1=-2, dim2=-1).mean((0, 1)).clamp_min(1e-9)
+    frequency = torch.full_like(seen, cutoff)
+    frequency[ROOT_DOFS:][hinges(model)] *= _HINGE_CUTOFF
+    return weight_for_cutoff(seen.rsqrt(), frequency, 1.0 / interval, ORDER)

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Noise and smoothness, estimated from the sequence itself: empirical Bayes about the solved trajectory.
+
+What a solution leaves unexplained is not the noise: it has adapted to the noise. How far it did follows from the
+posterior's covariance, of which one sample suffices over many frames. Such a sample costs one more right-hand side of
+the solver's own factorisation (perturb and MAP, Papandreou and Yuille 2010, Gaussian sampling by local
+perturbations), and the variances are then those of MacKay (1992, Bayesian interpolation, eq. 4.9 and 4.10).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from .evidence import Evidence
+from .model import ROOT_DOFS, Pose
+from .objective import Objective
+from .smoothness import Differences, Smoothness
+from .solver import bound_by_range, solve_frames
+
+_LEAST_SHARE = 0.1
+"""At least this share of the data counts as not absorbed by the unknowns."""
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """A solution and a sample of how far it may be off.
+
+    Attributes:
+        differences: Of the solution, and of_sample [B, T - order, D] those of the sample.
+        features: [B, T, F, 3] of the solution, and feature_sample how far they may be off, metres.
+    """
+
+    differences: Differences
+    of_sample: Tensor
+    features: Tensor
+    feature_sample: Tensor
+
+
+def sample_posterior(
+    objective: Objective, smoothness: Smoothness, pose: Pose, shared: Tensor, generator: torch.Generator
+) -> Posterior:
+    """Draw a sample of the posterior about a solution of B clips of T frames."""
+    model = objective.model
+    at = objective.linearise(pose, shared)
+    equations = objective.normal_equations(pose, shared, at)
+    differences = smoothness.differences(pose)
+    held = bound_by_range(model, pose, equations.gradient + smoothness.gradient(differences))
+
+    def noise(like: Tensor) -> Tensor:
+        return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
+
+    features = objective.features(pose, shared)
+    pull = torch.zeros_like(features)
+    for item in objective.evidence:
+        rows = item.rows(features[:, :, item.where], None)
+        pull[:, :, item.where] += (rows.by_point.transpose(-1, -2) @ noise(rows.value)[..., None])[..., 0]
+    carried = model.normal_equations(
+        pose, objective.stretch(shared), pull, pull.new_zeros(*pull.shape, 3), lengths=False
+    ).gradient
+    rough = noise(differences.value) / differences.weight.sqrt()
+    carried = carried + smoothness.gradient(differences._replace(value=rough))
+    carried[..., ROOT_DOFS:] += noise(pose.angles) / objective.deviation
+    bands = smoothness.hessian_bands(differences)
+    undamped = torch.zeros(pose.frames[0], dtype=carried.dtype, device=carried.device)
+    step, _ = solve_frames(equations.hessian, bands, ~held, undamped, (carried * ~held)[..., None])
+    step = torch.where(torch.isfinite(step), step, 0.0)[..., 0]
+    small = 1e-4
+    moved = Pose(
+        pose.root_position + small * step[..., :3],
+        model.turned(pose.root_rotation, small * step[..., 3:ROOT_DOFS]),
+        pose.angles + small * step[..., ROOT_DOFS:],
+    )
+    return Posterior(
+        differences, smoothness.of_steps(step), features, (objective.features(moved, shared) - features) / small
+    )
+
+
+def smoothness_weights(smoothness: Smoothness, posterior: Posterior, expected: Tensor, trust: float) -> Tensor:
+    """Return the weights [B, D] that the trajectories themselves ask for.
+
+    Args:
+        smoothness: With the present weights.
+        expected: [D] standard deviation of the differences that is expected beforehand.
+        trust: How many differences that expectation is worth.
+    """
+    share = posterior.differences.weight / smoothness.weight_of_clips  # less than one where a hinge jumps
+    count = share.sum(1)
+    known = count - (posterior.of_sample.square() * posterior.differences.weight).sum(1)
+    square = (share * posterior.differences.value.square()).sum(1) + trust * expected.square()
+    variance = square / (known.maximum(_LEAST_SHARE * count) + trust)
+    return 1.0 / variance.clamp_min(1e-4 * expected.square())
+
+
+def with_estimated_noise(evidence: Sequence[Evidence], posterior: Posterior) -> list[Evidence]:
+    """Return the evidence with the noise that it shows, outliers left aside.
+
+    The typical residual is the median over points, so that a few that are far off do not count; it is then raised by
+    what the unknowns have absorbed.
+    """
+    return [replace_noise(item, posterior) for item in evidence]
+
+
+def replace_noise(item: Evidence, posterior: Posterior) -> Evidence:
+    """Return one kind of evidence with the noise that it shows; as it is where its noise is given."""
+    if item.deviation is None:
+        return item
+    rows = item.rows(posterior.features[:, :, item.where], None)
+    confidence = item.confidence
+    seen = confidence > 0
+    if not seen.any():
+        return item
+    size = rows.value.shape[-1]
+    square = rows.value.square().sum(-1)[seen] / confidence[seen].square()
+    absorbed = (rows.by_point @ posterior.feature_sample[:, :, item.where, :, None])[..., 0].square().sum()
+    left = 1.0 - absorbed / (size * (confidence.square() * seen).sum())
+    median_of_chi_square = size * (1.0 - 2.0 / (9.0 * size)) ** 3  # Wilson and Hilferty (1931)
+    factor = (square.median() / median_of_chi_square / left.clamp_min(_LEAST_SHARE)).sqrt()
+    deviation = (item.deviation * factor).clamp_min(item.least_deviation)
+    return replace(item, deviation=deviation)
