@@ -20,7 +20,7 @@ _STARTS = 6
 _UNUSUAL = 2.5
 """A branch that misses its points by so many usual errors may sit in a local minimum."""
 
-_LEAST = 0.15
+_LEAST = 0.09
 """Smaller misses are not looked at, in standard deviations."""
 
 _BETTER = 0.8
@@ -29,8 +29,10 @@ _BETTER = 0.8
 _BENT = np.radians(10.0)
 """A limb bent by less does not tell how it is twisted."""
 
-_STUCK = 3.0
-"""A branch that misses its points by so many standard deviations is stuck."""
+_STUCK = 1.5
+"""A branch that misses its points by so many standard deviations over a few frames is stuck."""
+
+_FEW = 5
 
 _TRIAL_STEPS = 6
 
@@ -144,7 +146,9 @@ def follow_neighbours(
     Returns:
         Poses, shared unknowns and costs, as those given where nothing helps.
     """
-    errors = _errors(objective, branches, pose, shared)[0]
+    square = _errors(objective, branches, pose, shared)[0].square()
+    few = min(_FEW, len(square) - (len(square) + 1) % 2)
+    errors = torch.nn.functional.avg_pool1d(square.T[:, None], few, 1, few // 2, count_include_pad=False)[:, 0].T.sqrt()
     guesses = []
     for number, branch in enumerate(branches):
         explained = errors[:, number] < _STUCK

@@ -86,13 +86,13 @@ class Objective:
         return self.model.features(self.model.points(pose, self.stretch(shared)))
 
     def misses(self, pose: Pose, shared: Tensor) -> Tensor:
-        """Return how far the points [B, T, K] lie from where they were seen, in expected deviations."""
+        """Return how far the points [B, T, K] lie from where they were seen: 1 is what is expected of a coordinate."""
         features = self.features(pose, shared)
         square = features.new_zeros(*pose.frames, len(self.model.site_joint))
         for item in self.evidence:
             if isinstance(item, Positions | Rays):
                 rows = item.rows(features[:, :, item.where], self._zoom(shared))
-                square[:, :, item.where] += rows.value.square().sum(-1)
+                square[:, :, item.where] += rows.value.square().mean(-1)
         return square.sqrt()
 
     def linearise(self, pose: Pose, shared: Tensor) -> Linearised:
