@@ -12,19 +12,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.spatial.transform import Rotation
 
 from . import __version__, weights
 from .camera import Camera
-from .contacts import Feet, find_contacts, hold
+from .contacts import Feet, find_contacts, floor_below, hold
 from .detection import BlazePose, FollowOne
 from .device import resolve_device, set_cpu_threads
 from .frames import VideoSource, fitted
 from .ground import estimate_up, place_camera, up_of_tilt
 from .human import DEFAULT_HEIGHT, default_human
-from .ik import BodyModel, NobodySeen, Pose, SequenceSolver, Solution
+from .ik import BodyModel, CameraSolver, NobodySeen, Pose, to_motion
 from .keypoints import Keypoints
-from .motion import Contact, Motion
+from .motion import Contact
 from .settings import Settings
 from .take import Take
 from .wire import Limits
@@ -157,43 +156,31 @@ def solve_keypoints(
         return lambda done, total: progress(stage, done, total)
 
     human = default_human(settings.height or DEFAULT_HEIGHT)
-    solver = SequenceSolver(human, keypoints, camera, settings.smoothing_hz, of_stage("measuring the body"))
+    solver = CameraSolver(
+        human,
+        keypoints,
+        camera,
+        settings.smoothing_hz,
+        estimate_focal=settings.field_of_view is None,
+        progress=of_stage("measuring the body"),
+    )
     model, feet = solver.model, Feet(solver.model)
     solution = solver.solve(of_stage("solving"))
-    camera = _place(camera, model, feet, solution.pose, settings.tilt)
+    camera = _place(solver.camera, model, feet, solution.pose, settings.tilt)
     contacts: tuple[Contact, ...] = ()
-    if settings.contacts == "auto":
+    if settings.contacts != "off":
         places = _to_world(feet.places(model, solution.pose), camera)
-        contacts, resting = find_contacts(feet, places, keypoints, camera)
-        anchors = hold(model, feet, places, resting, camera)
-        solution = solver.solve_again(solution, anchors, of_stage("holding feet still"))
-    motion = to_motion(model, solution, camera, keypoints.times, contacts, provenance)
-    return Take(motion, keypoints, camera, video)
-
-
-def to_motion(
-    model: BodyModel,
-    solution: Solution,
-    camera: Camera,
-    times: np.ndarray,
-    contacts: tuple[Contact, ...],
-    provenance: dict[str, Any],
-) -> Motion:
-    """Turn a solution from the camera's axes into the world, and its matrices into quaternions."""
-    pose = solution.pose
-    local = model.chain.local_rotations(model.full_angles(pose.angles)).clone()
+        contacts, resting = find_contacts(feet, places, keypoints, camera, always=settings.contacts == "always")
+        held, floor = hold(model, feet, places, resting, camera), floor_below(model, feet, camera)
+        solution = solver.solve_again(solution, held, floor, of_stage("holding feet still"))
     to_world = torch.tensor(camera.rotation.T)
-    local[:, 0] = model.chain.rest_rotation[0].T @ to_world @ pose.root_rotation
-    quaternions = Rotation.from_matrix(local.reshape(-1, 3, 3).numpy()).as_quat(scalar_first=True)
-    return Motion(
-        model.skeleton,
-        times,
-        quaternions.reshape(*local.shape[:2], 4),
-        _to_world(pose.root_position.numpy(), camera),
-        solution.confidence.clamp(0, 1).numpy(),
-        contacts,
-        provenance,
+    pose = Pose(
+        torch.tensor(_to_world(solution.pose.root_position.numpy(), camera)),
+        to_world @ solution.pose.root_rotation,
+        solution.pose.angles,
     )
+    motion = to_motion(model, model.no_stretch(), pose, solution.confidence, keypoints.times, contacts, provenance)
+    return Take(motion, keypoints, camera, video)
 
 
 def _to_world(points: np.ndarray, camera: Camera) -> np.ndarray:

@@ -12,7 +12,7 @@ from .errors import Video2RigError
 
 DEVICES = ("auto", "cpu", "cuda")
 DETECTORS = ("blazepose",)
-CONTACT_MODES = ("off", "auto")
+CONTACT_MODES = ("off", "auto", "always")
 
 _CHOICES = {"device": DEVICES, "detector": DETECTORS, "contacts": CONTACT_MODES}
 # lower and upper bound, and what a user reads them in: a unit, and how many of them one of ours is

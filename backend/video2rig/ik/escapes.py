@@ -83,9 +83,7 @@ def branches_of(model: BodyModel) -> list[Branch]:
     return branches
 
 
-def try_other_starts(
-    objective: Objective, branches: list[Branch], pose: Pose, iterations: int = 8
-) -> Pose:
+def try_other_starts(objective: Objective, branches: list[Branch], pose: Pose, iterations: int = 8) -> Pose:
     """Solve branches that miss their points again from angles spread over their range, frame by frame.
 
     Args:

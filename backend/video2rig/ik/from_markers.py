@@ -18,6 +18,9 @@ from .objective import Objective
 from .sequence import Progress, Sequence, estimate, solve_all, with_deviations
 from .to_motion import NobodySeen, fill_gaps, joint_confidence, to_motion
 
+_LEAST_NOISE = 1e-4
+"""Metres: markers without noise are still not followed further than the arithmetic goes."""
+
 _LENGTH_DEVIATION, _SIZE_DEVIATION = 0.1, 0.15
 """How far single lengths stray from the skeleton's, and all of them together: of their logarithms."""
 
@@ -63,7 +66,8 @@ def solve_markers(
         times = markers.times[seen]
         interval = float(np.median(np.diff(times))) if len(times) > 1 else 1.0
         neutral, width = (model.lower + model.upper) / 2, (model.upper - model.lower)
-        evidence = Positions(spots[None], confidence[None], torch.tensor(1e-3, dtype=spots.dtype, device=device))
+        least = torch.tensor(_LEAST_NOISE, dtype=spots.dtype, device=device)
+        evidence = Positions(spots[None], confidence[None], least, least)
         objective = Objective(
             model, [evidence], neutral, width, shared=_length_prior(model) if estimate_lengths else None
         )

@@ -178,7 +178,9 @@ def normal_equations(
                 jacobian[:size] = 0.0
                 _add_columns(t, end, 1.0, begin >= 0, spots[end], place, axes, root_position[b, f], feature, jacobian)
                 if begin >= 0:
-                    _add_columns(t, begin, -1.0, True, spots[begin], place, axes, root_position[b, f], feature, jacobian)
+                    _add_columns(
+                        t, begin, -1.0, True, spots[begin], place, axes, root_position[b, f], feature, jacobian
+                    )
                 for i in range(size):
                     x, y, z = jacobian[i, 0], jacobian[i, 1], jacobian[i, 2]
                     row = t.columns[feature, i]

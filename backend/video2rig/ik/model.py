@@ -14,6 +14,7 @@ import roma
 import torch
 from torch import Tensor
 
+from ..keypoints import sites as keypoint_sites
 from ..kinematics import KinematicChain
 from ..skeleton import Skeleton
 from . import kernels
@@ -101,6 +102,7 @@ class BodyModel:
 
     Attributes:
         chain: Forward kinematics of the skeleton.
+        names: Of the points, where they have names.
         site_joint: [K] joint that carries each point; site_offset: [K, 3] its place in that bone's frame, metres.
         pairs: [P, 2] points between which directions are observed. Features are the K points, then the P differences.
         dof_joint, dof_axis: [A] joint and axis (0 to 2) of each angle.
@@ -116,8 +118,9 @@ class BodyModel:
         sites: Sites,
         pairs: np.ndarray | None = None,
         device: torch.device | str = "cpu",
+        names: tuple[str, ...] = (),
     ) -> None:
-        self.skeleton, self.sites = skeleton, sites
+        self.skeleton, self.sites, self.names = skeleton, sites, names
         self.device = torch.device(device)
         self.chain = KinematicChain(skeleton, device=self.device)
         free = skeleton.free_axes()
@@ -137,6 +140,22 @@ class BodyModel:
         self.moves = to_device(self._topology.moves.astype(np.float64))
         self._offset_length = to_device(self.lengths.offset_matrix())
         self._site_length = to_device(self.lengths.site_matrix())
+
+    @classmethod
+    def for_keypoints(
+        cls,
+        skeleton: Skeleton,
+        names: tuple[str, ...],
+        pairs: np.ndarray | None = None,
+        device: torch.device | str = "cpu",
+    ) -> BodyModel:
+        """Return a human body with keypoints on it.
+
+        Raises:
+            KeypointsError: A keypoint has no place on a skeleton.
+            SkeletonError: The skeleton lacks the role that carries one.
+        """
+        return cls(skeleton, keypoint_sites(skeleton, names), pairs, device, names)
 
     @property
     def groups(self) -> int:
@@ -245,9 +264,7 @@ class BodyModel:
             for d in (jacobian, by_length if lengths else by_length[..., :0])
         )
         own, shared = jacobian.flatten(-3, -2), by_length.flatten(-3, -2)  # [B, T, F * 3, D or S]
-        weighted, weighted_shared = (
-            (information @ d).flatten(-3, -2).transpose(-1, -2) for d in (jacobian, by_length)
-        )
+        weighted, weighted_shared = ((information @ d).flatten(-3, -2).transpose(-1, -2) for d in (jacobian, by_length))
         slope = pull.flatten(-2)[..., None]
         return NormalEquations(
             gradient=(own.transpose(-1, -2) @ slope)[..., 0],

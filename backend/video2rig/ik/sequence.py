@@ -141,7 +141,12 @@ def estimate(
     whole = len(clips) == 1
     times = sequence.times[clips[0]]
     parts = [start_frames(sequence, lengths, clip) for clip in clips]
-    pose = Pose(*(torch.stack(arrays) for arrays in zip(*((p.root_position, p.root_rotation, p.angles) for p in parts), strict=True)))
+    pose = Pose(
+        *(
+            torch.stack(arrays)
+            for arrays in zip(*((p.root_position, p.root_rotation, p.angles) for p in parts), strict=True)
+        )
+    )
     objective = sequence.objective.mapped(lambda array: torch.cat([array[:, clip] for clip in clips]))
     shared = _initial_shared(objective, lengths).expand(len(clips), -1)
     roughness = _roughness(sequence.model, sequence.interval)
@@ -154,12 +159,19 @@ def estimate(
             objective, smoothness, pose, shared, one_person=True, iterations=6 if round_ == 0 else 4
         )
         posterior = sample_posterior(objective, smoothness, pose, shared, generator)
-        objective = objective.over([replace(item, robust=True) if item.deviation is not None else item for item in with_estimated_noise(objective.evidence, posterior)])
+        objective = objective.over(
+            [
+                replace(item, robust=True) if item.deviation is not None else item
+                for item in with_estimated_noise(objective.evidence, posterior)
+            ]
+        )
         if smoothing_hz is None:
             weight = smoothness_weights(smoothness, posterior, roughness, _ROUGHNESS_TRUST)
             smoothness = smoothness.with_weight(1.0 / (1.0 / weight).mean(0))
         else:
-            smoothness = smoothness.with_weight(_weight_of_cutoff(objective, pose, shared, sequence.interval, smoothing_hz))
+            smoothness = smoothness.with_weight(
+                _weight_of_cutoff(objective, pose, shared, sequence.interval, smoothing_hz)
+            )
     estimates = Estimates(shared[0], [item.deviation for item in objective.evidence], smoothness.weight)
     return estimates, pose[0] if whole else None
 
@@ -185,49 +197,46 @@ def finish(
     return pose, shared
 
 
-def solve_all(
-    sequence: Sequence, estimates: Estimates, pose: Pose | None, progress: Progress
-) -> tuple[Pose, Tensor]:
+def solve_all(sequence: Sequence, estimates: Estimates, start: Pose | None, progress: Progress) -> tuple[Pose, Tensor]:
     """Solve all frames, in windows where they are many.
 
     Each window begins with the last frames of the one before, held fixed, and goes on beyond what it gives.
+
+    Args:
+        sequence: All frames. estimates: From :func:`estimate`.
+        start: Poses [T] to start from; None finds them.
+        progress: Called with frames done and their total; may raise to abort.
 
     Returns:
         The poses [T], and the shared unknowns [S].
     """
     frames, branches = len(sequence), sequence.branches
     objective = sequence.objective.over(with_deviations(sequence.objective.evidence, estimates))
-    if pose is not None:
-        smoothness = Smoothness(sequence.times, estimates.weight, sequence.interval, ORDER, jumping(sequence.model))
-        solved, shared = finish(
-            objective, smoothness, branches, pose.reshape(1, frames), estimates.shared[None],
-            progress=lambda step, steps: progress(frames * step // steps, frames),
-        )  # fmt: skip
-        return solved[0], shared[0]
-    lengths = sequence.objective.stretch(estimates.shared[None])[0]
-    objective = objective.given(lengths)
-    nothing = estimates.shared.new_zeros(1, 0)
+    shared = estimates.shared[None]
+    lengths = objective.stretch(shared)[0]
+    if frames > WINDOW:
+        objective, shared = objective.given(lengths), shared[:, :0]
     parts: list[Pose] = []
     done = begin = 0
     while done < frames:
-        end = min(begin + WINDOW, frames)
+        end = frames if frames <= WINDOW else min(begin + WINDOW, frames)
         keep = end if end == frames else end - OVERLAP
         window = slice(begin, end)
-        start = start_frames(sequence, lengths, window)
+        pose = start_frames(sequence, lengths, window) if start is None else start[window]
         if parts:
-            start = Pose.concatenate([parts[-1][-ORDER:], start[ORDER:]])
-        solved, _ = finish(
+            pose = Pose.concatenate([parts[-1][-ORDER:], pose[ORDER:]])
+        solved, shared = finish(
             objective.mapped(lambda array, window=window: array[:, window]),
             Smoothness(sequence.times[window], estimates.weight, sequence.interval, ORDER, jumping(sequence.model)),
             branches,
-            start.reshape(1, end - begin),
-            nothing,
+            pose.reshape(1, end - begin),
+            shared,
             fixed=done - begin,
             progress=lambda step, steps, done=done, ahead=keep - done: progress(done + ahead * step // steps, frames),
         )
         parts.append(solved[0][done - begin : keep - begin])
         done, begin = keep, keep - ORDER
-    return Pose.concatenate(parts), estimates.shared
+    return Pose.concatenate(parts), shared[0] if frames <= WINDOW else estimates.shared
 
 
 def _sample_clips(frames: int) -> list[slice]:

@@ -15,7 +15,6 @@ from ..errors import Video2RigError
 from .model import ROOT_DOFS, Pose
 from .terms import inverse_left_jacobian
 
-
 _SHORTEST = 0.1
 """Frames that follow sooner, in usual frames, are taken as if this far apart."""
 

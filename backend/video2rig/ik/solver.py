@@ -119,7 +119,7 @@ def solve(
         elif better.any():
             pose = Pose.where(better, trial.pose, here.pose)
             here, equations = evaluate(pose, torch.where(better[:, None], trial.shared, here.shared)), None
-        if (done.any() if one_person else done.all()):
+        if done.any() if one_person else done.all():
             break
     return here.pose, here.shared, here.total
 
@@ -198,9 +198,7 @@ def solve_frames(
     return solve_block_pentadiagonal(matrix, coupled, right)
 
 
-def _solve_bands(
-    hessian: Tensor, bands: Tensor, free: Tensor, damping: Tensor, right: Tensor
-) -> tuple[Tensor, Tensor]:
+def _solve_bands(hessian: Tensor, bands: Tensor, free: Tensor, damping: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     """Solve clip after clip by LAPACK's banded Cholesky factorisation."""
     clips, frames, unknowns = free.shape
     solution, failed = torch.zeros_like(right), torch.zeros(clips, dtype=torch.bool)
