@@ -164,7 +164,8 @@ def joint_angles(motion: Motion) -> JointAngles:
             base, moved = (name if name in _UNPAIRED else f"{_SIDES[side]}_{name}" for name in (proximal, distal))
             if base not in orientation or moved not in orientation:
                 continue
-            turns = continuous_cardan(orientation[base].transpose(0, 2, 1) @ orientation[moved])
+            in_base = orientation[base].transpose(0, 2, 1) @ orientation[moved]
+            turns = continuous_cardan(in_base, keep_middle=None in named)
             for axis, entry in enumerate(named):
                 if entry is not None:
                     name, sign = entry
@@ -252,7 +253,7 @@ def anatomical_frames(skeleton: Skeleton) -> dict[str, tuple[int, np.ndarray]]:
     return {name: (index, rest[index, :3, :3].T @ frame) for name, (index, frame) in axes.items()}
 
 
-def continuous_cardan(rotations: np.ndarray) -> np.ndarray:
+def continuous_cardan(rotations: np.ndarray, keep_middle: bool = False) -> np.ndarray:
     """Return intrinsic Z-X-Y Cardan angles that are continuous in time.
 
     Rz(a) Rx(b) Ry(c) is also Rz(a + pi) Rx(pi - b) Ry(c + pi): from frame to frame the nearer of the two goes on, with
@@ -261,6 +262,7 @@ def continuous_cardan(rotations: np.ndarray) -> np.ndarray:
 
     Args:
         rotations: [T, 3, 3].
+        keep_middle: Keep b within +-90 degrees, for joints that never reach them: there is one reading then.
 
     Returns:
         [T, 3] radians: a, b, c.
@@ -272,9 +274,11 @@ def continuous_cardan(rotations: np.ndarray) -> np.ndarray:
     good = angles[regular]
     step, other = np.diff(good, axis=0), _other_reading(good)[1:] - good[:-1]
     nearer = (_principal(other) ** 2).sum(axis=1) < (_principal(step) ** 2).sum(axis=1)
+    nearer &= not keep_middle
     swapped = np.append(False, np.cumsum(nearer) % 2 == 1)[:, None]
     good = np.unwrap(np.where(swapped, _other_reading(good), good), axis=0)
-    good = min((_nearest_zero(good), _nearest_zero(_other_reading(good))), key=lambda each: float((each**2).sum()))
+    readings = [_nearest_zero(good)] + ([] if keep_middle else [_nearest_zero(_other_reading(good))])
+    good = min(readings, key=lambda reading: float((reading**2).sum()))
     frames = np.arange(len(angles))
     smooth = np.stack([np.interp(frames, frames[regular], good[:, axis]) for axis in range(3)], axis=1)
     exact = _with_first(rotations, angles, smooth[:, 0])
