@@ -32,7 +32,9 @@ def motion_markers(motion: Motion, names: tuple[str, ...]) -> Markers:
 
 
 def write_trc(markers: Markers, path: str | Path) -> None:
-    """Write markers in metres, with their true frame times; where one was not seen, its fields are empty.
+    """Write markers in metres, with their true frame times; ``NaN`` where one was not seen.
+
+    (Empty fields, which other programs write there, fail in OpenSim where they end a line.)
 
     Raises:
         FormatError: A marker's name holds white space, which the format has no place for.
@@ -53,7 +55,7 @@ def write_trc(markers: Markers, path: str | Path) -> None:
     ]
     in_file = np.where((markers.confidence > 0)[..., None], markers.positions, np.nan) @ OPENSIM_AXES
     rows = [
-        "\t".join([str(frame), f"{time:.9f}", *("" if np.isnan(value) else f"{value:.8f}" for value in row)])
+        "\t".join([str(frame), f"{time:.9f}", *("NaN" if np.isnan(value) else f"{value:.8f}" for value in row)])
         for frame, (time, row) in enumerate(zip(markers.times, in_file.reshape(len(markers), -1), strict=True), start=1)
     ]
     write_lines(path, header + rows)
