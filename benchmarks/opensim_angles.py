@@ -105,13 +105,10 @@ def main() -> int:
     for name in (*MIDLINE, *PAIRED):
         columns = (f"{name}_r", f"{name}_l") if name in PAIRED else (name,)
         print(f"{name:18}" + "".join(f"{_compared(*pair, columns):>24}" for pair in pairs.values()))
-    thigh = "thigh to trunk"  # hips and lumbar spine share what the markers leave open: the tilt of the pelvis
-    print(
-        f"{thigh:18}" + "".join(f"{_compared(_to_trunk(a), _to_trunk(b), ('r', 'l')):>24}" for a, b in pairs.values())
-    )
-    print(
-        "25B, LSTM: the marker set; -: not in both. Thigh to trunk: hip_flexion - lumbar_extension + pelvis's own share"
-    )
+    # hips and lumbar spine share what the markers leave open: the tilt of the pelvis
+    cells = (_compared(_to_trunk(one), _to_trunk(other), ("r", "l")) for one, other in pairs.values())
+    print(f"{'thigh to trunk':18}" + "".join(f"{cell:>24}" for cell in cells))
+    print("25B, LSTM: the marker set; -: not in both. Thigh to trunk: hip_flexion less lumbar_extension.")
     return 0
 
 

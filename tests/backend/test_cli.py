@@ -13,7 +13,7 @@ from video2rig import weights
 from video2rig.angles import joint_angles
 from video2rig.cli import main
 from video2rig.formats.angles_csv import read_csv
-from video2rig.formats.bvh import read_bvh
+from video2rig.formats.bvh_reader import read_bvh
 from video2rig.formats.mot import read_mot
 from video2rig.formats.trc import read_trc
 from video2rig.kinematics import joint_positions

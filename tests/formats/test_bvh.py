@@ -13,7 +13,8 @@ from hypothesis import given
 from scipy.spatial.transform import Rotation
 
 from strategies import random_motion, seeds, skeletons
-from video2rig.formats.bvh import read_bvh, write_bvh
+from video2rig.formats.bvh import write_bvh
+from video2rig.formats.bvh_reader import read_bvh
 from video2rig.formats.text import FormatError
 from video2rig.kinematics import joint_positions
 from video2rig.motion import Motion

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..angles import joint_angles
+from ..keypoints import site
 from ..take import Take
 from .angles_csv import write_csv
 from .bvh import write_bvh
@@ -15,7 +16,7 @@ from .trc import motion_markers, write_trc
 
 FORMATS = {
     ".mot": lambda take, path: write_mot(joint_angles(take.motion), path),
-    ".trc": lambda take, path: write_trc(motion_markers(take.motion, take.keypoints.names), path),
+    ".trc": lambda take, path: write_trc(motion_markers(take.motion, _carried(take)), path),
     ".csv": lambda take, path: write_csv(joint_angles(take.motion), path),
     ".bvh": lambda take, path: write_bvh(take.motion, path),
 }
@@ -38,8 +39,17 @@ def export(take: Take, path: str | Path) -> None:
     """Write a take in the format of the path's suffix; an existing file is replaced only once the new one is whole.
 
     Raises:
-        FormatError: No format has the suffix, or the take's names have no place in it.
+        FormatError: No format has the suffix, or the take has nothing that the format could hold.
         AnglesError: The skeleton has no hips, for a format of joint angles.
         FileError: The file cannot be written.
     """
     FORMATS[check_format(path)](take, path)
+
+
+def _carried(take: Take) -> tuple[str, ...]:
+    """Return the take's keypoints for which the skeleton has a joint; someone's own rig may have no toes."""
+    roles = take.motion.skeleton.roles
+    names = tuple(name for name in take.keypoints.names if site(name)[0] in roles)
+    if not names:
+        raise FormatError("no keypoints to write: the skeleton has none of the roles that carry them, as left_knee")
+    return names
