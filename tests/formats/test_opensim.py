@@ -12,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
+from anatomical import HUMAN, SINGLE, about, anatomical, motion_of
 from shared_data import SHARED, needs_shared
 from strategies import random_motion
 from video2rig.angles import OPENSIM_AXES, anatomical_frames, joint_angles
@@ -125,3 +127,50 @@ def test_our_angles_pose_opensims_model_like_our_human(tmp_path: Path) -> None:
         assert off(f"{side}_forearm", f"radius_{side[0]}") < 35
     pelvis = read["places"][:, read["names"].tolist().index("pelvis")]
     assert np.allclose(pelvis, np.stack([angles[f"pelvis_t{axis}"] for axis in "xyz"], axis=1), atol=1e-7)
+
+
+# coordinate: the segment that it turns, and OpenSim's body; of the right side
+TURNED = {
+    "hip_flexion": ("thigh", "femur"),
+    "hip_adduction": ("thigh", "femur"),
+    "hip_rotation": ("thigh", "femur"),
+    "knee_angle": ("shank", "tibia"),
+    "ankle_angle": ("foot", "calcn"),
+    "subtalar_angle": ("foot", "calcn"),
+    "mtp_angle": ("toes", "toes"),
+    "arm_add": ("upper_arm", "humerus"),
+    "arm_rot": ("upper_arm", "humerus"),
+    "elbow_flex": ("forearm", "radius"),
+    "pro_sup": ("forearm", "radius"),
+    "wrist_flex": ("hand", "hand"),
+    "wrist_dev": ("hand", "hand"),
+}
+
+
+@needs_shared
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_each_angle_turns_opensims_body_the_same_way(side: str, tmp_path: Path) -> None:
+    turns = {joint: np.tile(turn, (len(TURNED) + 1, 1, 1)) for joint, turn in anatomical(HUMAN).items()}
+    for frame, name in enumerate(TURNED, start=1):
+        joint, axis, signs = SINGLE[name]
+        bone = turns.setdefault(f"{side}_{joint}", np.tile(np.eye(3), (len(TURNED) + 1, 1, 1)))
+        turn = about(axis, 10.0 * signs[side])[0]
+        bone[frame] = turn @ bone[frame] if axis == "x" else bone[frame] @ turn
+    motion = motion_of(HUMAN, turns, len(TURNED) + 1)
+    write_mot(joint_angles(motion), tmp_path / "a.mot")
+    read = opensim_reads("pose", tmp_path / "a.mot", MODEL)
+    bodies = read["names"].tolist()
+    _, rotations = joint_positions(motion)
+    frames = anatomical_frames(HUMAN)
+    for frame, (name, (segment, body)) in enumerate(TURNED.items(), start=1):
+        joint, _ = frames[f"{side}_{segment}"]
+        ours = OPENSIM_AXES.T @ rotations[frame, joint] @ rotations[0, joint].T @ OPENSIM_AXES
+        index = bodies.index(f"{body}_{side[0]}")
+        theirs = read["turns"][frame, index] @ read["turns"][0, index].T
+        axes = [Rotation.from_matrix(turn).as_rotvec(degrees=True) for turn in (ours, theirs)]
+        assert np.linalg.norm(axes[0]) == pytest.approx(10, abs=1e-6)
+        assert np.linalg.norm(axes[1]) == pytest.approx(10, abs=1.0), name
+        # how oblique the model's axes are: most at the subtalar joint, which rises forward
+        oblique = {"subtalar_angle": 60, "mtp_angle": 37, "elbow_flex": 14, "ankle_angle": 12, "knee_angle": 16}
+        between = np.degrees(np.arccos(axes[0] @ axes[1] / np.prod([np.linalg.norm(axis) for axis in axes])))
+        assert between < oblique.get(name, 4), name
