@@ -84,6 +84,18 @@ def test_uneven_frames_are_resampled_at_the_median_interval(tmp_path: Path) -> N
     assert np.allclose(np.degrees(turn), 500 * again.times, atol=1e-5)
 
 
+def test_channels_do_not_jump_where_x_passes_90_degrees(tmp_path: Path) -> None:
+    motion = evenly(random_motion(np.random.default_rng(0), 35))
+    hip = motion.skeleton.index("left_hip")
+    rotations = np.tile(np.array([1.0, 0, 0, 0]), (35, len(motion.skeleton), 1))
+    turn = np.arange(35) * -5.0
+    rotations[:, hip] = Rotation.from_euler("x", turn[:, None], degrees=True).as_quat(scalar_first=True)
+    write_bvh(dataclasses.replace(motion, rotations=rotations), tmp_path / "a.bvh")
+    text = (tmp_path / "a.bvh").read_text()
+    rows = np.array([line.split() for line in text.split("Frame Time:")[1].splitlines()[1:]], dtype=float)[:, 3:]
+    assert np.abs(np.diff(rows, axis=0)).max() == pytest.approx(5.0, abs=1e-5)
+
+
 def test_one_frame_is_written(tmp_path: Path) -> None:
     write_bvh(random_motion(np.random.default_rng(0), 1), tmp_path / "a.bvh")
     assert len(read_bvh(tmp_path / "a.bvh")) == 1

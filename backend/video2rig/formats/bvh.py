@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
 
+from ..angles import continuous_cardan
 from ..kinematics import joint_positions
 from ..motion import Motion
 from .text import FormatError, write_lines
@@ -36,7 +37,7 @@ def write_bvh(motion: Motion, path: str | Path) -> None:
     intervals, rotations by spherical linear interpolation, the root's path by linear; times count from its first frame.
 
     Raises:
-        FormatError: A bone's name holds white space, or two are the same once it is taken out.
+        FormatError: Two bones' names are the same once blanks in them are underscores.
         FileError: The file cannot be written.
     """
     skeleton = motion.skeleton
@@ -51,8 +52,8 @@ def write_bvh(motion: Motion, path: str | Path) -> None:
     for joint, parent in enumerate(skeleton.parents):
         if parent >= 0:
             local[:, joint] = turned[:, parent].transpose(0, 2, 1) @ turned[:, joint]
-    angles = Rotation.from_matrix(local.reshape(-1, 3, 3)).as_euler("ZXY", degrees=True)
-    angles = np.unwrap(angles.reshape(len(even), -1), period=360.0, axis=0)
+    # without jumps, so that what lies between two frames is right too
+    angles = np.stack([np.degrees(continuous_cardan(local[:, joint])) for joint in range(len(skeleton))], axis=1)
     root = even.root_position @ FILE_AXES
 
     heads = rest[:, :3, 3] @ FILE_AXES
@@ -76,7 +77,7 @@ def write_bvh(motion: Motion, path: str | Path) -> None:
         lines.append(indent + "}")
 
     add(0, 0)
-    rows = np.column_stack([root, angles.reshape(len(even), -1, 3)[:, order].reshape(len(even), -1)])
+    rows = np.column_stack([root, angles[:, order].reshape(len(even), -1)])
     lines += ["MOTION", f"Frames: {len(even)}", f"Frame Time: {interval:.10f}"]
     write_lines(path, lines + [_numbers(row) for row in rows])
 
