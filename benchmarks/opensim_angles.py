@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -31,7 +33,7 @@ from video2rig.angles import JointAngles, joint_angles
 from video2rig.formats.mot import read_mot
 from video2rig.formats.trc import read_trc, write_trc
 from video2rig.human import default_human
-from video2rig.ik import solve_markers
+from video2rig.ik.from_markers import solve_markers
 from video2rig.kinematics import keypoint_positions
 from video2rig.markers import Markers
 
@@ -143,8 +145,11 @@ def run_opensim(python: str, trial: Path, markers: Markers) -> JointAngles:
         write_trc(markers, written)
         models = [trial / "Model_Pose2Sim_simple.osim", trial / "blender_examples" / "Pose2Sim_model.osim"]
         script = Path(__file__).with_name("opensim_ik.py")
-        command = [python, *(str(path) for path in (script, *models, written, out))]
-        done = subprocess.run(command, capture_output=True, text=True)
+        program = shutil.which(python)
+        if program is None:
+            raise SystemExit(f"opensim_angles: there is no program {python}; --opensim-python names a Python")
+        command = [os.path.abspath(program), *(str(path.resolve()) for path in (script, *models, written, out))]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=folder)  # OpenSim leaves a log where it runs
         if done.returncode:
             raise SystemExit(f"opensim_angles: {python} failed:\n{done.stderr[-2000:]}")
         lines = done.stdout.splitlines()

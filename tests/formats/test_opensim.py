@@ -6,6 +6,7 @@ Needs the opensim package, here or in the Python that $VIDEO2RIG_OPENSIM_PYTHON 
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -71,8 +72,11 @@ def opensim_reads(kind: str, path: Path, *more: object) -> dict[str, np.ndarray]
     if not python and importlib.util.find_spec("opensim") is None:
         pytest.skip("opensim is not installed, and $VIDEO2RIG_OPENSIM_PYTHON names no Python that has it")
     out = path.with_name("read.npz")
-    command = [python or sys.executable, "-c", READ, kind, str(path), str(out), *map(str, more)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    program = shutil.which(python or sys.executable)
+    assert program is not None, f"there is no {python}"
+    command = [os.path.abspath(program), "-c", READ, kind, str(path), str(out), *map(str, more)]
+    # OpenSim leaves a log where it runs
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=path.parent)
     assert done.returncode == 0, done.stdout + done.stderr
     with np.load(out, allow_pickle=False) as file:
         return dict(file)
