@@ -10,8 +10,9 @@ segment in the proximal one; on the left, X and Y are mirrored.
 What differs from that model, whose joint axes are those of one specimen: the axes of knee, ankle, subtalar joint, toes
 and elbow are oblique there (by 8 degrees at the ankle, 13 at the elbow, 38 at the subtalar joint), and here they are
 the axes of the segments; the inversion of the foot is about the line from the ankle to the ball. An arm is straight at
-zero, where the forearm of that model points 9 degrees outward and 6 back. The third angle of a joint that has only two
-in OpenSim (toe-out at the ankle) is left out.
+zero, where the forearm of that model points 9 degrees outward and 6 back: for the same joint centres elbow_flex is 5
+degrees less here than there, and arm_rot 6 to 11 more. The third angle of a joint that has only two in OpenSim (toe-out
+at the ankle) is left out.
 
 Bone rolls, Euler orders and where arms and legs point at rest do not matter. At rest a figure must stand upright on
 flat feet and look ahead, knee and elbow must be turned so that they bend as they do in a T-pose, an A-pose or with the
