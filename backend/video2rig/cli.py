@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command line: ``video2rig solve | joints | serve | fetch | doctor``."""
+"""The command line: ``video2rig solve | export | joints | serve | fetch | doctor``."""
 
 from __future__ import annotations
 
@@ -54,6 +54,18 @@ def _parser() -> argparse.ArgumentParser:
     solve.add_argument("--contacts", choices=CONTACT_MODES, default="auto", help="hold feet that rest on the floor")
     solve.add_argument("--json-progress", action="store_true", help="one JSON object a line on standard output")
     solve.set_defaults(run=_solve)
+
+    export = commands.add_parser("export", help="write a take for other programs, in the format of the suffix")
+    export.add_argument("take", type=Path, metavar="TAKE.npz")
+    export.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help=".mot, .csv: joint angles under OpenSim's names; .trc: the body's keypoints; .bvh: the moving skeleton",
+    )
+    export.set_defaults(run=_export)
 
     joints = commands.add_parser("joints", help="write a take's joint positions as a plain .npz")
     joints.add_argument("take", type=Path, metavar="TAKE.npz")
@@ -137,6 +149,15 @@ def _solve(options: argparse.Namespace) -> int:
         progress.close()  # an error's line begins a line
     take.save(options.output)
     print(f"video2rig: wrote {options.output}", file=sys.stderr)
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from .formats.export import check_format, export
+    from .take import Take
+
+    check_format(options.output)
+    export(Take.load(options.take), options.output)
     return 0
 
 

@@ -10,7 +10,12 @@ import pytest
 
 from strategies import random_take
 from video2rig import weights
+from video2rig.angles import joint_angles
 from video2rig.cli import main
+from video2rig.formats.angles_csv import read_csv
+from video2rig.formats.bvh_reader import read_bvh
+from video2rig.formats.mot import read_mot
+from video2rig.formats.trc import read_trc
 from video2rig.kinematics import joint_positions
 from video2rig.take import Take
 
@@ -61,12 +66,35 @@ def test_joints_are_written_in_the_cameras_axes(tmp_path: Path) -> None:
         assert np.array_equal(file["time"], take.motion.times)
 
 
+def test_a_take_is_exported_in_the_format_of_the_suffix(tmp_path: Path) -> None:
+    take = random_take(np.random.default_rng(0))
+    take.save(tmp_path / "take.npz")
+    for suffix in (".mot", ".trc", ".csv", ".BVH"):
+        assert main(["export", str(tmp_path / "take.npz"), "-o", str(tmp_path / f"take{suffix}")]) == 0
+    knee = joint_angles(take.motion)["knee_angle_r"]
+    for angles in (read_mot(tmp_path / "take.mot"), read_csv(tmp_path / "take.csv")):
+        assert np.allclose(angles["knee_angle_r"], knee, atol=1e-9) and np.allclose(angles.times, take.motion.times)
+    assert read_trc(tmp_path / "take.trc").names == take.keypoints.names
+    assert read_bvh(tmp_path / "take.BVH").skeleton.names[0] == take.motion.skeleton.names[0]
+
+
+def test_what_was_there_stays_where_an_export_fails(tmp_path: Path, capsys) -> None:
+    random_take(np.random.default_rng(0)).save(tmp_path / "take.npz")
+    (tmp_path / "folder.mot").mkdir()
+    assert main(["export", str(tmp_path / "take.npz"), "-o", str(tmp_path / "folder.mot")]) == 1
+    assert "cannot be written" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.mot", "take.npz"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["solve", "absent.mp4", "-o", "take.npz"], "absent.mp4"),
         (["solve", "absent.mp4", "-o", "take.npz", "--height", "17"], "height"),
         (["joints", "absent.npz", "-o", "joints.npz"], "absent.npz"),
+        (["export", "absent.npz", "-o", "take.mot"], "absent.npz"),
+        (["export", "absent.npz", "-o", "take.fbx"], "there are .mot, .trc, .csv, .bvh"),
+        (["export", "absent.npz", "-o", "take"], "no format"),
     ],
 )
 def test_trouble_is_one_line_and_a_code(
