@@ -12,7 +12,7 @@ import bpy
 from bpy.props import CollectionProperty, StringProperty
 from bpy.types import FileHandler, Operator
 
-from . import job, options, take_scene
+from . import job, keyframes, options, take_scene
 from .core.client import Progress
 from .core.errors import Cancelled, Video2RigError
 
@@ -158,9 +158,9 @@ class VIDEO2RIG_OT_import_video(Operator):
         for notice in work.take_notices():
             self.report({"WARNING"}, notice)
         device = take.motion.provenance.get("device", "")
-        self.report(
-            {"INFO"}, f"{placed.rig.name}: {len(take.motion)} frames" + (f", solved on {device}" if device else "")
-        )
+        told = f"{placed.rig.name}: {len(take.motion)} frames" + (f", solved on {device}" if device else "")
+        stays = keyframes.at_bounds_lines(placed.action, 2)
+        self.report({"INFO"}, told + (f"; at the end of their range: {', '.join(stays)}" if stays else ""))
         if not bpy.app.background:
             look_through(context, placed.camera)
 

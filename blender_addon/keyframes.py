@@ -10,8 +10,10 @@ import bpy
 import numpy as np
 
 from . import compat
+from .core import bounds
 from .core.motion import Motion
 
+AT_BOUNDS = "video2rig_at_bounds"
 CONFIDENCE = "confidence"
 CONTACTS = "video2rig_contacts"
 PROVENANCE = "video2rig_provenance"
@@ -77,8 +79,22 @@ def write_motion(
     action[CONTACTS] = json.dumps(
         [{"joint": c.joint, "start": float(c.start), "end": float(c.end)} for c in motion.contacts]
     )
+    action[AT_BOUNDS] = json.dumps(bounds.to_json(bounds.find_at_bounds(motion)))
     action[PROVENANCE] = json.dumps(motion.provenance)
     return action
+
+
+def at_bounds(action: bpy.types.Action) -> list[dict[str, Any]]:
+    """Return which joints sat at the end of their range, the longest first, as `bounds.to_json` tells it."""
+    text = action.get(AT_BOUNDS)
+    return json.loads(text) if isinstance(text, str) else []
+
+
+def at_bounds_lines(action: bpy.types.Action, most: int) -> list[str]:
+    """Return the longest stays at the end of a range as a user reads them, one a line."""
+    stays = at_bounds(action)
+    lines = [f"{stay['title']} {stay['seconds']:.1f} s ({stay['share']:.0%})" for stay in stays[:most]]
+    return lines + [f"{len(stays) - most} more"] * (len(stays) > most)
 
 
 def provenance(action: bpy.types.Action) -> dict[str, Any]:

@@ -54,6 +54,17 @@ class VIDEO2RIG_PG_options(PropertyGroup):
         max=30.0,
         default=_DEFAULTS.smoothing_hz,
     )
+    rom: EnumProperty(  # type: ignore[valid-type]
+        name="Joint Limits",
+        description="How far joints may turn; the new armature carries these limits as constraints",
+        items=[
+            ("clinical", "Clinical", "Ranges of healthy adults (AAOS)"),
+            ("athlete", "Athlete", "Wider ranges: dancers, gymnasts, throwers"),
+            ("kinepose", "KinePose", "The ranges of KinePose's chain; a stiff trunk"),
+            ("opensim", "OpenSim", "The ranges of the Rajagopal and Lai-Uhlrich models"),
+        ],
+        default=_DEFAULTS.rom,
+    )
     interpolation: EnumProperty(  # type: ignore[valid-type]
         name="Interpolation",
         description="How the keys are joined",
@@ -76,7 +87,7 @@ class VIDEO2RIG_PG_options(PropertyGroup):
         Raises:
             SettingsError: A value lies outside what the solver takes.
         """
-        values: dict[str, Any] = {"device": self.device, "smoothing_hz": self.smoothing_hz}
+        values: dict[str, Any] = {"device": self.device, "smoothing_hz": self.smoothing_hz, "rom": self.rom}
         if self.height > 0:
             values["height"] = self.height
         if self.field_of_view > 0:

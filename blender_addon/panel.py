@@ -8,6 +8,8 @@ from bpy.types import Panel
 
 from . import import_video, job, keyframes, options
 
+_STAYS = 4  # joints at the end of their range that are listed
+
 
 class _Sidebar:
     bl_space_type = "VIEW_3D"
@@ -57,7 +59,7 @@ class VIDEO2RIG_PT_settings(_Sidebar, Panel):
         layout.use_property_decorate = False
         layout.enabled = job.current is None
         chosen = options.of(context)
-        for name in ("height", "field_of_view", "smoothing_hz", "device", "interpolation", "match_scene"):
+        for name in ("height", "field_of_view", "rom", "smoothing_hz", "device", "interpolation", "match_scene"):
             layout.prop(chosen, name)
         if not chosen.match_scene:
             rate = keyframes.scene_rate(context.scene)
@@ -86,6 +88,11 @@ def _draw_take(layout: bpy.types.UILayout, active: bpy.types.Object | None) -> N
     box.label(text=action.name, icon="ACTION")
     if "device" in made:
         box.label(text=f"Solved on {made['device']}")
+    stays = keyframes.at_bounds_lines(action, _STAYS)
+    if stays:
+        box.label(text="At the end of their range:", icon="CON_ROTLIMIT")
+    for line in stays:
+        box.label(text=line, icon="BLANK1")
     bone = bpy.context.active_pose_bone
     if bone is not None and keyframes.CONFIDENCE in bone:
         box.prop(bone, f'["{keyframes.CONFIDENCE}"]', text=f"Confidence of {bone.name}", slider=True)

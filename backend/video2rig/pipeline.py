@@ -156,7 +156,7 @@ def solve_keypoints(
     def of_stage(stage: str) -> Callable[[int, int], None]:
         return lambda done, total: progress(stage, done, total)
 
-    human = default_human(settings.height or DEFAULT_HEIGHT)
+    human = default_human(settings.height or DEFAULT_HEIGHT, settings.rom)
     solver = SequenceSolver(human, keypoints, camera, settings.smoothing_hz, of_stage("measuring the body"))
     model, feet = solver.model, Feet(solver.model)
     solution = solver.solve(of_stage("solving"))

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib import resources
+from pathlib import Path
 
 import numpy as np
 
@@ -69,7 +69,7 @@ def load_profile(name: str) -> RomProfile:
     """
     if name not in ROM_PROFILES:
         raise RomError(f"range of motion: there is no profile {name!r}; there are {', '.join(ROM_PROFILES)}")
-    data = json.loads((resources.files(__package__) / "rom" / f"{name}.json").read_text("utf-8"))
+    data = json.loads((Path(__file__).parent / "rom" / f"{name}.json").read_text("utf-8"))
     joints = {}
     for entry in data["joints"]:
         for role in entry["roles"]:
