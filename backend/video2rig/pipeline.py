@@ -23,9 +23,10 @@ from .frames import VideoSource, fitted
 from .ground import estimate_up, place_camera, up_of_tilt
 from .human import DEFAULT_HEIGHT, default_human
 from .ik import BodyModel, NobodySeen, Pose, SequenceSolver, Solution
-from .keypoints import Keypoints
+from .keypoints import KEYPOINT_SETS, Keypoints, sites
 from .motion import Contact, Motion
 from .settings import Settings
+from .skeleton import Skeleton
 from .take import Take
 from .wire import Limits
 
@@ -61,7 +62,9 @@ class Backend:
 class Pipeline:
     """One video on its way: frames are pushed in order, then the whole is solved."""
 
-    def __init__(self, settings: Settings, video: dict[str, Any], backend: Backend) -> None:
+    def __init__(
+        self, settings: Settings, video: dict[str, Any], backend: Backend, skeleton: Skeleton | None = None
+    ) -> None:
         """Begin a video.
 
         Args:
@@ -69,7 +72,14 @@ class Pipeline:
             video: Facts about it: ``width`` and ``height`` in pixels as displayed, ``fps``; all of them are kept in
                 the take.
             backend: The networks.
+            skeleton: What to solve, with its own proportions; None takes the default human and measures the person.
+
+        Raises:
+            SkeletonError: The skeleton lacks a joint that keypoints of the detector sit on.
         """
+        if skeleton is not None:
+            sites(skeleton, KEYPOINT_SETS["blazepose_33"])
+        self._skeleton = skeleton
         self._settings = settings
         self._video = dict(video)
         self._backend = backend
@@ -105,7 +115,8 @@ class Pipeline:
         Raises:
             NobodySeen: No frame shows a person.
         """
-        return solve_keypoints(self.keypoints(), self._settings, self._video, self._provenance(), progress)
+        keypoints, provenance = self.keypoints(), self._provenance()
+        return solve_keypoints(keypoints, self._settings, self._video, provenance, progress, self._skeleton)
 
     def keypoints(self) -> Keypoints:
         """Return what was seen of the person; no frame can be pushed after.
@@ -139,12 +150,14 @@ def solve_keypoints(
     video: dict[str, Any],
     provenance: dict[str, Any],
     progress: StageProgress = lambda stage, done, total: None,
+    skeleton: Skeleton | None = None,
 ) -> Take:
     """Solve keypoints, whichever detector they are from.
 
     Args:
         keypoints: T frames. settings: What the user chose.
         video: Facts about the video: ``width`` and ``height`` in pixels as displayed; the rest is passed on.
+        skeleton: What to solve, with its own proportions; None takes the default human and measures the person.
 
     Raises:
         NobodySeen: No frame shows a person.
@@ -156,8 +169,9 @@ def solve_keypoints(
     def of_stage(stage: str) -> Callable[[int, int], None]:
         return lambda done, total: progress(stage, done, total)
 
-    human = default_human(settings.height or DEFAULT_HEIGHT, settings.rom)
-    solver = SequenceSolver(human, keypoints, camera, settings.smoothing_hz, of_stage("measuring the body"))
+    human = default_human(settings.height or DEFAULT_HEIGHT, settings.rom) if skeleton is None else skeleton
+    solver_class = SequenceSolver if skeleton is None else _OwnProportions
+    solver = solver_class(human, keypoints, camera, settings.smoothing_hz, of_stage("measuring the body"))
     model, feet = solver.model, Feet(solver.model)
     solution = solver.solve(of_stage("solving"))
     camera = _place(camera, model, feet, solution.pose, settings.tilt)
@@ -169,6 +183,13 @@ def solve_keypoints(
         solution = solver.solve_again(solution, anchors, of_stage("holding feet still"))
     motion = to_motion(model, solution, camera, keypoints.times, contacts, provenance)
     return Take(motion, keypoints, camera, video)
+
+
+class _OwnProportions(SequenceSolver):
+    """Solves a skeleton as it is; its bones are not fitted to the person's."""
+
+    def _fit_proportions(self, skeleton: Skeleton, progress: Callable[[int, int], None]) -> BodyModel:
+        return BodyModel(skeleton, self._keypoints.names)
 
 
 def to_motion(

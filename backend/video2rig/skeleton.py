@@ -175,5 +175,5 @@ class Skeleton:
                 tuple(str(j["euler_order"]) for j in joints),
                 np.array([j["rom"] for j in joints], dtype=np.float64),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise SkeletonError(f"skeleton: unreadable description ({error})") from error
