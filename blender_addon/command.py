@@ -19,7 +19,7 @@ from pathlib import Path
 
 import bpy
 
-from . import exports, job, keyframes, picture, take_scene
+from . import exports, job, keyframes, picture, read_rig, take_scene
 from .core import settings as core_settings
 from .core.errors import Cancelled, Video2RigError
 from .core.launcher import find_backend_command
@@ -63,6 +63,12 @@ def parser() -> argparse.ArgumentParser:
     convert.add_argument("--device", choices=core_settings.DEVICES, help="where the networks run")
     convert.add_argument("--rom", choices=core_settings.ROM_PROFILES, help="how far joints may turn")
     convert.add_argument("--interpolation", choices=("linear", "bezier"), default="linear", help="between keys")
+    convert.add_argument(
+        "--armature",
+        metavar="NAME",
+        help="solve this armature of the open file, with its own proportions and limits, and animate it; "
+        "implies --keep-scene",
+    )
     convert.add_argument(
         "--keep-scene",
         action="store_true",
@@ -115,7 +121,10 @@ def convert(arguments: argparse.Namespace, say: Callable[[str, dict[str, object]
             if value is not None
         }
     )
-    work = job.Job(arguments.video.absolute(), settings, _wanted(arguments))
+    onto = None if arguments.armature is None else read_rig.armature_named(arguments.armature)
+    skeleton = None if onto is None else read_rig.skeleton_to_solve(onto)
+    keep_scene = arguments.keep_scene or onto is not None
+    work = job.Job(arguments.video.absolute(), settings, _wanted(arguments), skeleton)
 
     def report(progress: job.Progress) -> None:
         for notice in work.take_notices():
@@ -125,15 +134,16 @@ def convert(arguments: argparse.Namespace, say: Callable[[str, dict[str, object]
     take = job.solve_blocking(work, report)
     for notice in work.take_notices():
         say("notice", {"message": notice})
-    if not arguments.keep_scene:
+    if not keep_scene:
         bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
     context = bpy.context
     placed = take_scene.place(
         context,
         take,
         work.source.info,
-        match=not arguments.keep_scene,
+        match=not keep_scene,
         interpolation=arguments.interpolation.upper(),
+        onto=onto,
     )
     with ExitStack() as stack:
         drafts = {kind: stack.enter_context(_Draft(path)) for kind, path in targets.items()}

@@ -20,6 +20,15 @@ class VIDEO2RIG_PG_options(PropertyGroup):
     filepath: StringProperty(  # type: ignore[valid-type]
         name="Video", description="A video of one person, filmed by a camera that stands still", subtype="FILE_PATH"
     )
+    armature: EnumProperty(  # type: ignore[valid-type]
+        name="Armature",
+        description="What the motion is solved on",
+        items=[
+            ("NEW", "New", "A new armature, with the person's proportions"),
+            ("ACTIVE", "Active", "The active armature: its bones, its proportions, its Limit Rotation constraints"),
+        ],
+        default="NEW",
+    )
     device: EnumProperty(  # type: ignore[valid-type]
         name="Device",
         description="Where the networks run",

@@ -111,6 +111,33 @@ def skeleton_to_solve(rig: bpy.types.Object) -> Skeleton:
     )
 
 
+def active_armature(context: bpy.types.Context) -> bpy.types.Object:
+    """Return the active object if it is an armature that can be animated.
+
+    Raises:
+        RigError: It is not.
+    """
+    active = context.view_layer.objects.active
+    if active is None or active.type != "ARMATURE":
+        raise RigError("no armature is active; select one, or have a new one made")
+    if active.library is not None:
+        raise RigError(f"{active.name} is linked from another file; make a library override of it first")
+    return active
+
+
+def armature_named(name: str) -> bpy.types.Object:
+    """Return an armature of the scene by its object's name.
+
+    Raises:
+        RigError: There is none; the message lists those that exist.
+    """
+    armatures = {obj.name: obj for obj in bpy.context.view_layer.objects if obj.type == "ARMATURE"}
+    if name not in armatures:
+        there = ", ".join(armatures) if armatures else "none at all"
+        raise RigError(f"there is no armature {name!r} in this scene; there are {there}")
+    return armatures[name]
+
+
 def check_unchanged(rig: bpy.types.Object, solved: Skeleton) -> None:
     """Make sure that an armature still is what was solved.
 
