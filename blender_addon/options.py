@@ -24,8 +24,8 @@ class VIDEO2RIG_PG_options(PropertyGroup):
         name="Armature",
         description="What the motion is solved on",
         items=[
-            ("NEW", "New", "A new armature, with the person's proportions"),
-            ("ACTIVE", "Active", "The active armature: its bones, its proportions, its Limit Rotation constraints"),
+            ("NEW", "New Armature", "A new armature, with the person's proportions"),
+            ("ACTIVE", "Active Armature", "The active one: its bones, its proportions, its Limit Rotation constraints"),
         ],
         default="NEW",
     )
