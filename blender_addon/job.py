@@ -14,7 +14,7 @@ from pathlib import Path
 
 import bpy
 
-from . import preferences
+from . import preferences, read_rig
 from .core.client import Progress, solve
 from .core.connection import Connection
 from .core.errors import Cancelled, Video2RigError
@@ -55,7 +55,7 @@ class Job:
         self._cancelled = threading.Event()
         self._lock = threading.Lock()
         self._progress = Progress("connecting", 0, 0, 0.0, None, "")
-        self._notices: list[str] = []
+        self._notices: list[str] = [] if skeleton is None else read_rig.warnings(skeleton)
         self._take: Take | None = None
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="video2rig", daemon=True)

@@ -16,7 +16,7 @@ from mathutils import Matrix
 from .core.anatomy import RIGIFY_ROLES
 from .core.errors import Video2RigError
 from .core.keypoints import KEYPOINT_SETS, site
-from .core.skeleton import EULER_ORDERS, ROOT_RANGE, Skeleton
+from .core.skeleton import EULER_ORDERS, ROOT_RANGE, Skeleton, blender_finds
 
 _SAME = 1e-4  # metres, or of a matrix: the same rest pose, in 32-bit floats
 _SCALE = 1e-4  # by which the axes of a scale may differ
@@ -109,6 +109,22 @@ def skeleton_to_solve(rig: bpy.types.Object) -> Skeleton:
         tuple(skeleton.euler_order[joint] for joint in chosen),
         skeleton.rom[chosen],
     )
+
+
+def warnings(skeleton: Skeleton) -> list[str]:
+    """Return what a user should know of limits that are solved, one line each; mostly nothing."""
+    ambiguous = [
+        name
+        for name, order, rom in zip(skeleton.names[1:], skeleton.euler_order[1:], skeleton.rom[1:], strict=True)
+        if (np.abs(rom) < np.pi - _SAME).any() and not blender_finds(order, rom)
+    ]
+    if not ambiguous:
+        return []
+    names = ", ".join(sorted(ambiguous)[:4]) + (f" and {len(ambiguous) - 4} more" if len(ambiguous) > 4 else "")
+    return [
+        f"the limits of {names} are so wide, or leave an axis so free, that Limit Rotation may read a rotation as "
+        "another triple of angles: some poses will look different with the constraint than they were solved"
+    ]
 
 
 def active_armature(context: bpy.types.Context) -> bpy.types.Object:

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Range-of-motion profiles: how far joints turn, by role, with the source of every number (``rom/*.json``).
 
-A profile speaks in anatomical words and degrees; `anatomy.py` says which axis of a bone they are. The bounds of a
-joint are a box of Euler angles, and Blender's Limit Rotation clamps such angles after decomposing the rotation itself,
-into the one of two solutions whose absolute angles add up to less. It finds the angles that were solved everywhere
-inside the box only if the middle axis of the order stays below 90 degrees and the largest absolute angles of the three
-axes add up to less than 270; every profile must obey that.
+A profile speaks in anatomical words and degrees; `anatomy.py` says which axis of a bone they are. Every box of angles
+is one in which Blender's Limit Rotation changes nothing (`skeleton.blender_finds`); where a source is wider, the file
+says by how much it was narrowed.
 """
 
 from __future__ import annotations
@@ -107,13 +105,3 @@ def with_profile(skeleton: Skeleton, name: str) -> Skeleton:
         if side == "right":
             rom[joint, 1:] = 0.0 - rom[joint, 1:, ::-1]
     return replace(skeleton, euler_order=tuple(orders), rom=rom)
-
-
-def blender_finds(euler_order: str, bounds: np.ndarray) -> bool:
-    """Return whether Blender's decomposition gives back every triple of angles inside a box.
-
-    Args:
-        euler_order: Order of the three angles. bounds: [3, 2] about x, y, z, radians.
-    """
-    largest = np.abs(bounds).max(axis=1)
-    return bool(largest.sum() < np.radians(270) and largest["XYZ".index(euler_order[1])] < np.pi / 2)

@@ -278,6 +278,20 @@ def test_fingers_are_left_out_of_what_is_solved_and_the_object_stands_at_the_ori
         addon.read_rig.check_unchanged(rig, solved)
 
 
+def test_limits_that_blender_may_misread_are_told(addon: Any, empty: Any, human: Any, video: Any) -> None:
+    rig = built(addon, empty, human)
+    solved = addon.read_rig.skeleton_to_solve(rig)
+    assert addon.read_rig.warnings(solved) == []
+    rig.pose.bones["forearm.L"].constraints[0].use_limit_y = False
+    rig.pose.bones["thigh.R"].constraints[0].max_z = 1.7  # the middle axis of its order
+    rig.pose.bones["spine.006"].constraints[0].mute = True  # no constraint, nothing that could misread it
+    solved = addon.read_rig.skeleton_to_solve(rig)
+    (line,) = addon.read_rig.warnings(solved)
+    assert "forearm.L, thigh.R are" in line
+    work = addon.job.Job(video, addon.core.settings.Settings(), None, solved)
+    assert work.take_notices() == [line]
+
+
 def by_axis_and_angle(rig: Any) -> None:
     rig.pose.bones["shin.R"].rotation_mode = "AXIS_ANGLE"
 

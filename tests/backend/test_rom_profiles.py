@@ -13,8 +13,8 @@ from video2rig.anatomy import MOTIONS, RIGIFY_ROLES, motion_words, split_role
 from video2rig.human import default_human
 from video2rig.kinematics import joint_positions
 from video2rig.motion import Motion
-from video2rig.rom_profiles import RomError, blender_finds, load_profile, profile_names, with_profile
-from video2rig.skeleton import EULER_ORDERS, Skeleton
+from video2rig.rom_profiles import RomError, load_profile, profile_names, with_profile
+from video2rig.skeleton import EULER_ORDERS, Skeleton, blender_finds
 
 names = pytest.mark.parametrize("name", profile_names())
 
