@@ -141,6 +141,7 @@ class Pipeline:
             "device": str(self._backend.device),
             "weights": weights.digests(self._settings.detector),
             "settings": self._settings.to_json(),
+            "proportions": "measured" if self._skeleton is None else "the armature's own",
         }
 
 

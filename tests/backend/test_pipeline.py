@@ -107,9 +107,13 @@ def test_feet_in_contact_are_held(scene: Scene) -> None:
     assert slide(held) < 0.4 * slide(free)
 
 
-def test_a_profile_is_what_is_solved(scene: Scene) -> None:
-    skeleton = solve(scene, rom="kinepose", contacts="off").motion.skeleton
-    assert np.array_equal(skeleton.rom, default_human(rom="kinepose").rom)
+@pytest.mark.parametrize("name", ["athlete", "kinepose", "opensim"])
+def test_a_profile_is_what_is_solved(scene: Scene, name: str) -> None:
+    motion = solve(scene, rom=name, contacts="off").motion
+    rom = default_human(rom=name).rom
+    assert np.array_equal(motion.skeleton.rom, rom)
+    angles = joint_angles(motion)[:, 1:]
+    assert (angles >= rom[1:, :, 0] - 1e-7).all() and (angles <= rom[1:, :, 1] + 1e-7).all()
 
 
 def test_a_rigs_own_skeleton_is_solved_as_it_is(scene: Scene) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared_data import SHARED
 from strategies import skeletons
 from video2rig.anatomy import MOTIONS, RIGIFY_ROLES, motion_words, split_role
 from video2rig.human import default_human
@@ -72,6 +73,65 @@ def test_a_profile_is_symmetric_and_leaves_proportions_alone(name: str) -> None:
         left, right = limited.index(bone), limited.index(bone[:-2] + ".R")
         assert np.allclose(limited.rom[right, 0], limited.rom[left, 0])
         assert np.allclose(limited.rom[right, 1:], -limited.rom[left, 1:, ::-1])
+
+
+def rows(name: str) -> dict[tuple[str, str], tuple[float, float]]:
+    """Return the range of each role's motion as a profile's file has it."""
+    return {
+        (role, row["motion"].partition(" / ")[0]): (row["min"], row["max"])
+        for joint in data(name)["joints"]
+        for role in joint["roles"]
+        for row in joint["motions"]
+    }
+
+
+needs_reference = pytest.mark.skipif(
+    not (SHARED / "reference" / "rom.json").is_file(), reason=f"the reference numbers are not at {SHARED / 'reference'}"
+)
+
+
+@needs_reference
+def test_kineposes_numbers_are_its_chains() -> None:
+    chain = json.loads((SHARED / "reference" / "position_ik" / "imvip22_chain.json").read_text())
+    x, y, z = ({joint["name"]: joint["rom_deg"][axis] for joint in chain["joints"]} for axis in range(3))
+    got = rows("kinepose")
+    assert got["hip", "flexion"] == (-x["HipL"][1], -x["HipL"][0])
+    assert got["hip", "internal rotation"] == tuple(y["HipL"]) and got["hip", "abduction"] == tuple(z["HipL"])
+    assert got["knee", "flexion"] == tuple(y["KneeL"])
+    assert got["elbow", "flexion"] == (-z["ElbowL"][1], -z["ElbowL"][0])
+    assert got["clavicle", "protraction"] == tuple(y["ClavicleL"])
+    assert got["clavicle", "elevation"] == tuple(z["ClavicleL"])
+    assert got["neck", "flexion"] == tuple(x["Neck"]) and got["neck", "bending to the right"] == tuple(y["Neck"])
+    assert 3 * got["spine_lower", "flexion"][1] == pytest.approx(x["SpineLow"][1] + x["SpineUp"][1])
+    shoulder = got["shoulder", "horizontal adduction"], got["shoulder", "internal rotation"]
+    assert shoulder[0][0] == -x["ShoulderL"][1] and shoulder[0][1] == pytest.approx(-x["ShoulderL"][0] - 76.56)
+    # its elbow bends towards the midline at rest, so that its rotation of 90 degrees is the anatomical zero
+    assert shoulder[1] == pytest.approx((90 - y["ShoulderL"][1], 90 - y["ShoulderL"][0] - 30.96))
+    assert got["shoulder", "abduction"] == pytest.approx((z["ShoulderL"][0], z["ShoulderL"][1] + 68.76))
+
+
+@needs_reference
+def test_opensims_numbers_are_its_models() -> None:
+    models = json.loads((SHARED / "reference" / "rom.json").read_text())["opensim_degrees"]
+    arms, legs = models["Rajagopal2016"], models["LaiUhlrich2022/RajagopalLaiUhlrich2023"]
+    got = rows("opensim")
+    for motion, coordinate in {
+        ("hip", "flexion"): legs["hip_flexion"],
+        ("hip", "abduction"): [-end for end in reversed(legs["hip_adduction"])],
+        ("hip", "internal rotation"): legs["hip_rotation"],
+        ("knee", "flexion"): legs["knee_angle"],
+        ("ankle", "dorsiflexion"): legs["ankle_angle"],
+        ("ankle", "inversion"): legs["subtalar"],
+        ("toes", "extension"): legs["mtp"],
+        ("elbow", "flexion"): legs["elbow_flex"],
+        ("elbow", "pronation"): [end - 90 for end in legs["pro_sup"]],
+        ("wrist", "flexion"): arms["wrist_flex"],
+        ("wrist", "radial deviation"): [-end for end in reversed(arms["wrist_dev"])],
+        ("shoulder", "internal rotation"): arms["arm_rot"],
+        ("shoulder", "horizontal adduction"): [end * 84 / 90 for end in arms["arm_flex"]],
+        ("shoulder", "abduction"): [-arms["arm_add"][1] + 45, -arms["arm_add"][0]],
+    }.items():
+        assert got[motion] == pytest.approx(coordinate), motion
 
 
 def test_the_athlete_reaches_wherever_the_clinical_profile_does_with_clavicle_and_shoulder_together() -> None:
