@@ -22,9 +22,10 @@ from .frames import VideoSource, fitted
 from .ground import estimate_up, place_camera, up_of_tilt
 from .human import DEFAULT_HEIGHT, default_human
 from .ik import BodyModel, CameraSolver, NobodySeen, Pose, to_motion
-from .keypoints import Keypoints
+from .keypoints import KEYPOINT_SETS, Keypoints, sites
 from .motion import Contact
 from .settings import Settings
+from .skeleton import Skeleton
 from .take import Take
 from .wire import Limits
 
@@ -60,7 +61,9 @@ class Backend:
 class Pipeline:
     """One video on its way: frames are pushed in order, then the whole is solved."""
 
-    def __init__(self, settings: Settings, video: dict[str, Any], backend: Backend) -> None:
+    def __init__(
+        self, settings: Settings, video: dict[str, Any], backend: Backend, skeleton: Skeleton | None = None
+    ) -> None:
         """Begin a video.
 
         Args:
@@ -68,7 +71,14 @@ class Pipeline:
             video: Facts about it: ``width`` and ``height`` in pixels as displayed, ``fps``; all of them are kept in
                 the take.
             backend: The networks.
+            skeleton: What to solve, with its own proportions; None takes the default human and measures the person.
+
+        Raises:
+            SkeletonError: The skeleton lacks a joint that keypoints of the detector sit on.
         """
+        if skeleton is not None:
+            sites(skeleton, KEYPOINT_SETS["blazepose_33"])
+        self._skeleton = skeleton
         self._settings = settings
         self._video = dict(video)
         self._backend = backend
@@ -104,7 +114,8 @@ class Pipeline:
         Raises:
             NobodySeen: No frame shows a person.
         """
-        return solve_keypoints(self.keypoints(), self._settings, self._video, self._provenance(), progress)
+        keypoints, provenance = self.keypoints(), self._provenance()
+        return solve_keypoints(keypoints, self._settings, self._video, provenance, progress, self._skeleton)
 
     def keypoints(self) -> Keypoints:
         """Return what was seen of the person; no frame can be pushed after.
@@ -129,6 +140,7 @@ class Pipeline:
             "device": str(self._backend.device),
             "weights": weights.digests(self._settings.detector),
             "settings": self._settings.to_json(),
+            "proportions": "measured" if self._skeleton is None else "the armature's own",
         }
 
 
@@ -138,12 +150,14 @@ def solve_keypoints(
     video: dict[str, Any],
     provenance: dict[str, Any],
     progress: StageProgress = lambda stage, done, total: None,
+    skeleton: Skeleton | None = None,
 ) -> Take:
     """Solve keypoints, whichever detector they are from.
 
     Args:
         keypoints: T frames. settings: What the user chose.
         video: Facts about the video: ``width`` and ``height`` in pixels as displayed; the rest is passed on.
+        skeleton: What to solve, with its own proportions; None takes the default human and measures the person.
 
     Raises:
         NobodySeen: No frame shows a person.
@@ -155,12 +169,13 @@ def solve_keypoints(
     def of_stage(stage: str) -> Callable[[int, int], None]:
         return lambda done, total: progress(stage, done, total)
 
-    human = default_human(settings.height or DEFAULT_HEIGHT)
+    body = default_human(settings.height or DEFAULT_HEIGHT, settings.rom) if skeleton is None else skeleton
     solver = CameraSolver(
-        human,
+        body,
         keypoints,
         camera,
         settings.smoothing_hz,
+        estimate_lengths=skeleton is None,
         estimate_focal=settings.field_of_view is None,
         progress=of_stage("measuring the body"),
     )

@@ -97,7 +97,7 @@ def try_other_starts(objective: Objective, branches: list[Branch], pose: Pose, i
     frames = stuck.any(1).nonzero()[:, 0]
     if not len(frames):
         return pose
-    spread = torch.tensor(qmc.Halton(len(model.lower), seed=1).random(_STARTS), device=model.device)
+    spread = torch.tensor(qmc.Halton(len(model.lower), scramble=False).random(_STARTS + 1)[1:], device=model.device)
     starts = model.lower + (model.upper - model.lower) * (0.1 + 0.8 * spread)
 
     def repeated(array: Tensor) -> Tensor:

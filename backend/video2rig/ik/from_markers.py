@@ -111,6 +111,7 @@ def _first_lengths(model: BodyModel, spots: Tensor, confidence: Tensor) -> Tenso
         if both.any():
             distance = (spots[both, one] - spots[both, two]).norm(dim=-1).median()
             told.setdefault(group, []).append(float(distance) / float(np.linalg.norm(skeleton.offset[joint])))
-    usual = np.median([np.mean(factors) for factors in told.values()]) if told else 1.0
-    factors = [np.mean(told[group]) if group in told else usual for group in range(model.groups)]
-    return torch.tensor(np.log(np.clip(factors, 0.3, 3.0)), device=model.device)
+    means = {group: float(np.mean(factors)) for group, factors in told.items()}
+    usual = float(np.median(list(means.values()))) if means else 1.0
+    factors = np.array([means.get(group, usual) for group in range(model.groups)])
+    return torch.tensor(np.log(factors.clip(0.3, 3.0)), device=model.device)

@@ -159,12 +159,7 @@ def estimate(
             objective, smoothness, pose, shared, one_person=True, iterations=6 if round_ == 0 else 4
         )
         posterior = sample_posterior(objective, smoothness, pose, shared, generator)
-        objective = objective.over(
-            [
-                replace(item, robust=True) if item.deviation is not None else item
-                for item in with_estimated_noise(objective.evidence, posterior)
-            ]
-        )
+        objective = objective.over(with_estimated_noise(objective.evidence, posterior))
         if smoothing_hz is None:
             weight = smoothness_weights(smoothness, posterior, roughness, _ROUGHNESS_TRUST)
             smoothness = smoothness.with_weight(1.0 / (1.0 / weight).mean(0))
@@ -173,7 +168,7 @@ def estimate(
                 _weight_of_cutoff(objective, pose, shared, sequence.interval, smoothing_hz)
             )
     estimates = Estimates(shared[0], [item.deviation for item in objective.evidence], smoothness.weight)
-    return estimates, pose[0] if whole else None
+    return estimates, pose.reshape(len(sequence)) if whole else None
 
 
 def finish(
@@ -234,7 +229,7 @@ def solve_all(sequence: Sequence, estimates: Estimates, start: Pose | None, prog
             fixed=done - begin,
             progress=lambda step, steps, done=done, ahead=keep - done: progress(done + ahead * step // steps, frames),
         )
-        parts.append(solved[0][done - begin : keep - begin])
+        parts.append(solved.reshape(end - begin)[done - begin : keep - begin])
         done, begin = keep, keep - ORDER
     return Pose.concatenate(parts), shared[0] if frames <= WINDOW else estimates.shared
 

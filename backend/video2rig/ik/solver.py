@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.linalg.lapack import dpbtrf, dpbtrs
+from scipy.linalg import get_lapack_funcs
 from torch import Tensor
 
 from ..errors import Video2RigError
@@ -30,6 +30,8 @@ from .smoothness import Differences, Smoothness
 class SolveError(Video2RigError):
     """The normal equations have no solution: an input was not finite, or out of all proportion."""
 
+
+_pbtrf, _pbtrs = get_lapack_funcs(("pbtrf", "pbtrs"), dtype=np.float64)
 
 _FIRST_DAMPING = 1e-4
 _MIN_DAMPING, _MAX_DAMPING = 1e-7, 1e8
@@ -207,12 +209,12 @@ def _solve_bands(hessian: Tensor, bands: Tensor, free: Tensor, damping: Tensor, 
         kernels.fill_band(
             hessian[clip].numpy(), bands[clip].contiguous().numpy(), free[clip].numpy(), float(damping[clip]), band
         )
-        factor, info = dpbtrf(band.T, lower=1, overwrite_ab=1)
+        factor, info = _pbtrf(band.T, lower=1, overwrite_ab=1)
         if info:
             failed[clip] = True
             continue
         columns = np.asfortranarray(right[clip].reshape(frames * unknowns, -1).numpy())
-        solved, _ = dpbtrs(factor, columns, lower=1, overwrite_b=1)
+        solved, _ = _pbtrs(factor, columns, lower=1, overwrite_b=1)
         solution[clip] = torch.from_numpy(solved).reshape(frames, unknowns, -1)
         failed[clip] = not np.isfinite(solved).all()
     return solution, failed

@@ -96,21 +96,18 @@ def smoothness_weights(smoothness: Smoothness, posterior: Posterior, expected: T
 
 
 def with_estimated_noise(evidence: Sequence[Evidence], posterior: Posterior) -> list[Evidence]:
-    """Return the evidence with the noise that it shows, outliers left aside.
+    """Return the evidence with the noise that it shows, its outliers bounded from now on.
 
     One detector tells all of it, and how far its kinds are to be trusted beside each other is known beforehand: their
     deviations change by one factor. The typical residual is the median over points, so that a few that are far off
     do not count; it is then raised by what the unknowns have absorbed.
     """
-    square, rows_seen, absorbed = 0.0, 0.0, 0.0
+    square, rows_seen, absorbed = posterior.features.new_zeros(3)
     for item in evidence:
-        if item.deviation is None:
+        if item.deviation is None or not (item.confidence > 0).any():
             continue
         rows = item.rows(posterior.features[:, :, item.where], None)
-        seen = item.confidence > 0
-        if not seen.any():
-            continue
-        size = rows.value.shape[-1]
+        seen, size = item.confidence > 0, rows.value.shape[-1]
         trust = item.confidence.square().sum()
         # the median of a chi-square distribution, by Wilson and Hilferty (1931)
         typical = (rows.value.square().sum(-1)[seen] / item.confidence[seen].square()).median()
@@ -118,12 +115,12 @@ def with_estimated_noise(evidence: Sequence[Evidence], posterior: Posterior) -> 
         rows_seen = rows_seen + trust * size
         moved = (rows.by_point @ posterior.feature_sample[:, :, item.where, :, None])[..., 0]
         absorbed = absorbed + moved.square().sum()
-    if not isinstance(square, Tensor):
+    if rows_seen == 0:
         return list(evidence)
     factor = (square / (rows_seen - absorbed).maximum(_LEAST_SHARE * rows_seen)).sqrt()
     return [
         item
         if item.deviation is None
-        else replace(item, deviation=(item.deviation * factor).maximum(item.least_deviation))
+        else replace(item, deviation=(item.deviation * factor).maximum(item.least_deviation), robust=True)
         for item in evidence
     ]
