@@ -6,8 +6,9 @@
 
 MPJAS: mean angle between true and solved local rotations over the protocol's 14 joints, degrees, mean over sequences.
 Sequences are drawn anew for every seed. "Lengths unknown": the solver gets the nominal chain, and the subject's bones
-differ from it by up to 18 %; "true": it gets the subject's own. The noise level is never told. A sequence is left in a
-local minimum if, without noise and with true lengths, a keypoint of a limb is off by more than 30 mm in any frame.
+differ from it by up to 18 %; "true": it gets the subject's own. Rivals, which estimate no lengths, believe what they
+get. The noise level is never told. A sequence is left in a local minimum if, without noise and with true lengths, a
+keypoint of a limb is off by more than 30 mm in any frame.
 """
 
 from __future__ import annotations
