@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.sparse import diags_array
-from scipy.sparse.linalg import spsolve
+from scipy.linalg import solveh_banded
 from scipy.spatial.transform import Rotation
 
 from video2rig.errors import Video2RigError
@@ -131,12 +130,12 @@ def _smooth_angle(sine: np.ndarray, cosine: np.ndarray, stiffness: float = 3.0) 
     frames = len(sine)
     if frames < 3:
         return np.arctan2(sine, cosine)
-    bend = diags_array([1.0, -2.0, 1.0], offsets=[0, 1, 2], shape=(frames - 2, frames))
-    system = (diags_array(np.full(frames, 1e-6)) + stiffness * bend.T @ bend).tocsc()
-    weight = sine**2 + cosine**2
+    ones = np.full(frames - 2, stiffness)
+    system = np.zeros((3, frames))  # lower bands of the sum of squared second differences
+    system[0] = np.convolve(ones, [1, 4, 1]) + sine**2 + cosine**2 + 1e-6
+    system[1, :-1], system[2, :-2] = np.convolve(ones, [-2, -2]), ones
     # smooth the vectors, not the angles: those jump by a full turn
-    left = system + diags_array(weight)
-    smooth = [spsolve(left.tocsc(), weight * part) for part in (sine, cosine)]
+    smooth = [solveh_banded(system, (sine**2 + cosine**2) * part, lower=True) for part in (sine, cosine)]
     return np.arctan2(*smooth)
 
 
