@@ -121,27 +121,34 @@ def print_protocol(reference: Reference, rivals: list[tuple[Rival, int]], seeds:
     legs = [reference.evaluated.index(joint) for joint in reference.legs]
     names = [reference.nominal.names[joint] for joint in reference.evaluated]
     per_joint = {}
+    ours = np.empty(0)
     print(f"\nMPJAS, degrees; seeds {', '.join(map(str, seeds))}")
     head = ("all", "legs", "median", "worst", "sequences")
     print(f"{'':32}{'':16}" + "".join(f"{name:>10}" for name in head) + "   goal, all / legs")
     for setting in SETTINGS:
         drawn = [one for seed in seeds for one in sequences(reference, setting.kind, setting.noise, seed, count)]
         for number, (rival, limit) in enumerate(rivals):
-            some = drawn[:limit] if limit else drawn
             if limit and setting.kind == "long":
                 continue  # minutes a sequence
-            errors = score(reference, rival, some, setting.true_lengths)
-            own = errors.mean(axis=1)
-            values = [own.mean(), errors[:, legs].mean(), float(np.median(own)), own.max()]
+            chosen = np.unique(np.linspace(0, len(drawn) - 1, limit or len(drawn)).round().astype(int))
+            errors = score(reference, rival, [drawn[index] for index in chosen], setting.true_lengths)
             goal = setting.goal if number == 0 else ""
-            line = f"{setting.label():32}{rival.name:16}" + "".join(f"{value:10.2f}" for value in values)
-            print(f"{line}{len(some):10d}   {goal}", flush=True)
+            print(_row(setting, rival.name, errors, legs, goal), flush=True)
             if number == 0:
+                ours = errors
                 per_joint[setting.label()] = errors.mean(axis=0)
+            elif limit:
+                print(_row(setting, f"{rivals[0][0].name}, same", ours[chosen], legs), flush=True)
     print(f"\nper joint, {rivals[0][0].name}")
     print(f"{'':32}" + "".join(f"{name:>10}" for name in names))
     for label, errors in per_joint.items():
         print(f"{label:32}" + "".join(f"{value:10.2f}" for value in errors))
+
+
+def _row(setting: Setting, name: str, errors: np.ndarray, legs: list[int], goal: str = "") -> str:
+    own = errors.mean(axis=1)
+    values = (own.mean(), errors[:, legs].mean(), np.median(own), own.max())
+    return f"{setting.label():32}{name:16}" + "".join(f"{value:10.2f}" for value in values) + f"{len(own):10d}   {goal}"
 
 
 def print_minima(reference: Reference, rivals: list[tuple[Rival, int]], seeds: list[int]) -> None:
@@ -170,7 +177,9 @@ def main() -> int:
     parser.add_argument("--mocap", type=Path, help="folder of cmu_val.npz")
     parser.add_argument("--opensim-python", type=Path, help="an interpreter that has opensim 4.6 from PyPI")
     parser.add_argument("--kinepose", type=Path, help="a checkout of KevGildea/KinePose")
-    parser.add_argument("--kinepose-sequences", type=int, default=6, help="sequences a row for it: a minute each")
+    parser.add_argument(
+        "--kinepose-sequences", type=int, default=6, help="sequences a row for it, spread over the set: a minute each"
+    )
     parser.add_argument("--solver", help="module:function, in place of video2rig's, on the reference protocol")
     parser.add_argument("--quick", action="store_true", help="about a minute: one seed, few sequences, short clips")
     options = parser.parse_args()
