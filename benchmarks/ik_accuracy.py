@@ -6,9 +6,9 @@
 
 MPJAS: mean angle between true and solved local rotations over the protocol's 14 joints, degrees, mean over sequences.
 Sequences are drawn anew for every seed. "Lengths unknown": the solver gets the nominal chain, and the subject's bones
-differ from it by up to 18 %; "true": it gets the subject's own. Rivals, which estimate no lengths, believe what they
-get. The noise level is never told. A sequence is left in a local minimum if, without noise and with true lengths, a
-keypoint of a limb is off by more than 30 mm in any frame.
+differ from it by up to 18 %; rivals, which estimate no lengths, get it scaled by mean distances between keypoints.
+"True": all get the subject's own. The noise level is never told. A sequence is left in a local minimum if, without
+noise and with true lengths, a keypoint of a limb is off by more than 30 mm in any frame.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import numpy as np
 import real_motion
 import torch
 from environment import describe
-from ik_rivals import KINEPOSE_QUOTED, OPENSIM_QUOTED, QUOTED, InProcess, KinePose, OpenSim, Rival
+from ik_rivals import KINEPOSE_QUOTED, OPENSIM_QUOTED, QUOTED, InProcess, KinePose, OpenSim, Rival, scaled_chain
 from imvip22 import Reference, Sequence, markers_of, sequences, skeleton_of
 from scipy.spatial.transform import Rotation
 
@@ -98,9 +98,9 @@ def warm_up() -> None:
         solve_markers(body, still, sites=(joints, offsets), estimate_lengths=estimate_lengths)
 
 
-def score(reference: Reference, rival: Rival, drawn: list[Sequence], true_lengths: bool) -> np.ndarray:
-    """Return each sequence's mean error per evaluated joint [N, 14], degrees."""
-    answer = rival.solve([(one.chain if true_lengths else reference.nominal, one.keypoints) for one in drawn])
+def score(reference: Reference, rival: Rival, drawn: list[Sequence], chains: list[Any]) -> np.ndarray:
+    """Return each sequence's mean error per evaluated joint [N, 14], degrees; the solver is given these chains."""
+    answer = rival.solve([(chain, one.keypoints) for chain, one in zip(chains, drawn, strict=True)])
     errors = [
         reference.metrics.mpjas(rotations, one.rotations, list(reference.evaluated)).mean(axis=0)
         for rotations, one in zip(answer.rotations, drawn, strict=True)
@@ -131,7 +131,14 @@ def print_protocol(reference: Reference, rivals: list[tuple[Rival, int]], seeds:
             if limit and setting.kind == "long":
                 continue  # minutes a sequence
             chosen = np.unique(np.linspace(0, len(drawn) - 1, limit or len(drawn)).round().astype(int))
-            errors = score(reference, rival, [drawn[index] for index in chosen], setting.true_lengths)
+            some = [drawn[index] for index in chosen]
+            if setting.true_lengths:
+                chains = [one.chain for one in some]
+            elif number == 0:
+                chains = [reference.nominal for _ in some]
+            else:
+                chains = [scaled_chain(reference.nominal, one.keypoints) for one in some]
+            errors = score(reference, rival, some, chains)
             goal = setting.goal if number == 0 else ""
             print(_row(setting, rival.name, errors, legs, goal), flush=True)
             if number == 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import copy
 import importlib.util
 import io
 import os
@@ -53,7 +54,7 @@ class Rival(Protocol):
 
 def cpu_seconds() -> float:
     """Return the CPU time of this process and of its ended children, all threads."""
-    return sum(os.times()[:4])
+    return time.process_time() + sum(os.times()[2:4])
 
 
 class InProcess:
@@ -67,6 +68,27 @@ class InProcess:
         start = cpu_seconds()
         rotations = [self._function(chain, keypoints) for chain, keypoints in problems]
         return Answer(rotations, cpu_seconds() - start)
+
+
+def scaled_chain(chain: Any, keypoints: np.ndarray) -> Any:
+    """Return a chain scaled to keypoints [T, 16, 3] as OpenSim's ScaleTool scales a model: by mean distances.
+
+    A bone between two keypoints takes the mean of their distance over the sequence, its twin's included; a bone without
+    such a pair takes the mean factor of the others.
+    """
+    places = list(chain.kp_joint)
+    factors: dict[str, list[float]] = {}
+    for joint, parent in enumerate(chain.parent):
+        if joint in places and parent in places:
+            distance = np.linalg.norm(keypoints[:, places.index(joint)] - keypoints[:, places.index(parent)], axis=-1)
+            factor = float(distance.mean() / np.linalg.norm(chain.t0[joint]))
+            factors.setdefault(chain.names[joint].rstrip("LR"), []).append(factor)
+    measured = {name: float(np.mean(both)) for name, both in factors.items()}
+    common = float(np.mean(list(measured.values())))
+    scale = [measured.get(name.rstrip("LR"), common) for name in chain.names]
+    scaled = copy.copy(chain)
+    scaled.t0 = chain.t0 * np.array(scale)[:, None]
+    return scaled
 
 
 class OpenSim:

@@ -49,9 +49,10 @@ class Truth:
 
 def test_scores_are_those_of_the_reference_tool() -> None:
     tool = reference()
-    assert np.abs(ik_accuracy.score(tool, Truth(), drawn(), true_lengths=True)).max() < 1e-5
+    chains = [one.chain for one in drawn()]
+    assert np.abs(ik_accuracy.score(tool, Truth(), drawn(), chains)).max() < 1e-5
     knee = tool.nominal.names.index("KneeL")
-    errors = ik_accuracy.score(tool, Truth(knee, 0.5), drawn(), true_lengths=True)
+    errors = ik_accuracy.score(tool, Truth(knee, 0.5), drawn(), chains)
     assert errors.shape == (3, 14)
     assert errors[:, tool.evaluated.index(knee)] == pytest.approx(np.degrees(0.5) / 30)
     assert np.delete(errors, tool.evaluated.index(knee), axis=1).max() < 1e-5
@@ -82,6 +83,18 @@ def test_the_reference_tool_takes_the_solver_from_a_checkout() -> None:
     assert done.returncode == 0, done.stderr
     score = next(line for line in done.stdout.splitlines() if line.split()[:1] == ["all"])
     assert float(score.split()[1]) < 3.0
+
+
+def test_a_scaled_chain_has_the_subjects_lengths_where_keypoints_show_them() -> None:
+    tool, one = reference(), drawn()[1]
+    scaled = ik_rivals.scaled_chain(tool.nominal, one.keypoints)
+    for name in ("KneeL", "AnkleR", "ElbowL", "WristR", "HipL", "Neck", "Head"):
+        joint = tool.nominal.names.index(name)
+        assert np.allclose(scaled.t0[joint], one.chain.t0[joint], atol=1e-9), name
+    hidden = [tool.nominal.names.index(name) for name in ("SpineLow", "ClavicleL")]
+    factors = np.linalg.norm(scaled.t0[hidden], axis=1) / np.linalg.norm(tool.nominal.t0[hidden], axis=1)
+    assert factors[0] == pytest.approx(factors[1])
+    assert 0.8 < factors[0] < 1.2
 
 
 def test_rivals_that_are_not_there_are_refused(tmp_path: Path) -> None:
