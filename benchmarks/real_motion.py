@@ -75,7 +75,7 @@ def print_table(folder: Path | None, seed: int, quick: bool) -> None:
 
     Args:
         folder: Where cmu_train.npz and cmu_val.npz are; None for the place beside a development checkout.
-        quick: Three short clips alone.
+        quick: Three short clips and two disturbances alone.
 
     Raises:
         MocapError: The files are not there.
@@ -85,6 +85,7 @@ def print_table(folder: Path | None, seed: int, quick: bool) -> None:
     clips = list(body.clips(Database.load(folder / "cmu_val.npz")))
     if quick:
         clips = [clip for clip in clips if len(clip[1]) < 130][:3]
+    disturbances = (DISTURBANCES[1], DISTURBANCES[-1]) if quick else DISTURBANCES
     frames = sum(len(motion) for _, motion, _ in clips)
     print(f"\nreal motion (cmu_val, {len(clips)} clips, {frames} frames), lengths unknown, seed {seed}")
     for title, sites in (
@@ -93,7 +94,7 @@ def print_table(folder: Path | None, seed: int, quick: bool) -> None:
     ):
         for heads in (COLUMNS, UNITS):
             print(f"{title if heads is COLUMNS else '':32}" + "".join(f"{head:>10}" for head in heads))
-        for disturbance in DISTURBANCES:
+        for disturbance in disturbances:
             rows = [score(body, clip, sites, disturbance, [seed, number]) for number, clip in enumerate(clips)]
             mean, worst = np.mean(rows, axis=0), np.max(rows, axis=0)
             values = [mean[0], worst[0], *mean[1:]]
@@ -186,8 +187,9 @@ def rotation_errors(truth: Motion, solved: Motion) -> tuple[np.ndarray, dict[str
 def subject(skeleton: Skeleton, rng: np.random.Generator) -> Skeleton:
     """Return the skeleton with another person's bone lengths, left and right alike."""
     whole, factors = rng.uniform(0.92, 1.08), {}
-    scale = [whole * factors.setdefault(_sideless(role), rng.uniform(0.9, 1.1)) for role in skeleton.roles]
-    return skeleton.scaled(np.array(scale))
+    scale = np.array([whole * factors.setdefault(_sideless(role), rng.uniform(0.9, 1.1)) for role in skeleton.roles])
+    offset = skeleton.offset * scale[np.maximum(skeleton.parents, 0)][:, None]
+    return replace(skeleton, offset=offset, length=skeleton.length * scale)
 
 
 def points_of(motion: Motion, nominal: Skeleton, sites: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
