@@ -5,7 +5,8 @@
 
 Frames per second of CPU time, that of all threads and child processes together; the best of several repeats. Start-up,
 compilation and, for OpenSim, building the model are not counted. The sequences are the reference tool's, with 10 mm of
-noise: 24 of 30 frames (paper) and 3 of 300 (long); KinePose solves the first alone.
+noise: 24 of 30 frames (paper) and 3 of 300 (long); KinePose solves the first alone. Then one of a minute, in windows
+and in one piece.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import ik_accuracy
 import torch
@@ -23,8 +25,10 @@ from ik_rivals import KINEPOSE_QUOTED, OPENSIM_QUOTED, QUOTED, InProcess, KinePo
 from imvip22 import Reference, sequences
 
 from video2rig.errors import Video2RigError
+from video2rig.ik import sequence as ik_sequence
 
 NOISE = 10.0
+LONG = 1800
 
 
 def frames_per_second(rival: Rival, problems: list[Problem], repeats: int) -> float:
@@ -40,6 +44,22 @@ def print_rival(rival: Rival, sets: dict[str, list[Problem]], ours: dict[str, fl
         speed = frames_per_second(rival, problems, repeats)
         line += f"{speed:14.2f}{ours[name] / speed:9.0f} x"
     print(f"{rival.name:28}{line}", flush=True)
+
+
+def print_windows(reference: Reference, seed: int) -> None:
+    """Print the speed of one long sequence in windows and in one piece, and how far the two answers are apart."""
+    (one,) = sequences(reference, "long", NOISE, seed, count=1, frames=LONG)
+    found = {}
+    for label, window in (("in windows", ik_sequence.WINDOW), ("in one piece", LONG)):
+        with patch.object(ik_sequence, "WINDOW", window):
+            answer = InProcess(label, partial(ik_accuracy.solve_chain, estimate_lengths=False)).solve(
+                [(one.chain, one.keypoints)]
+            )
+        (found[label],) = answer.rotations
+        error = reference.metrics.mpjas(found[label], one.rotations, list(reference.evaluated)).mean()
+        print(f"{LONG} frames {label:16}{LONG / answer.cpu:14.0f}   MPJAS {error:.2f}", flush=True)
+    apart = reference.metrics.mpjas(*found.values(), list(reference.evaluated))
+    print(f"the two answers are {apart.mean():.3f} degrees apart, at most {apart.max():.2f}")
 
 
 def main() -> int:
@@ -79,6 +99,7 @@ def main() -> int:
             print_rival(KinePose(options.kinepose, reference), first, given, 1)
         else:
             print(f"KinePose, quoted from {QUOTED}: {KINEPOSE_QUOTED}")
+        print_windows(reference, options.seed)
     except Video2RigError as error:
         print(f"ik_speed: {error}", file=sys.stderr)
         return 1

@@ -100,11 +100,13 @@ class Sequence:
     straight: np.ndarray
 
 
-def sequences(reference: Reference, kind: str, noise: float, seed: int, count: int = 0) -> list[Sequence]:
+def sequences(
+    reference: Reference, kind: str, noise: float, seed: int, count: int = 0, frames: int = 300
+) -> list[Sequence]:
     """Return the very sequences that the reference tool scores.
 
     Args:
-        kind: ``"paper"``, 24 sequences of 30 frames, or ``"long"``, 300 frames each.
+        kind: ``"paper"``, 24 sequences of 30 frames, or ``"long"``, of ``frames`` each.
         noise: Standard deviation on every coordinate, millimetres.
         seed: The tool's ``--seed``.
         count: The tool's ``--seqs``; 0 is its default.
@@ -114,7 +116,7 @@ def sequences(reference: Reference, kind: str, noise: float, seed: int, count: i
         motions = motion.paper_set(nominal, seed=seed)
         motions = motions[:count] if count else motions
     else:
-        motions = [motion.long_seq(nominal, 300, seed + number) for number in range(count or 3)]
+        motions = [motion.long_seq(nominal, frames, seed + number) for number in range(count or 3)]
     found = []
     for number, one in enumerate(motions):
         chain = reference.evaluate.subject(nominal, np.random.default_rng([number, 5, seed]))
