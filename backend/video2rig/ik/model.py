@@ -135,7 +135,7 @@ class BodyModel:
             return torch.tensor(array, device=self.device)
 
         self.dof_joint, self.dof_axis = to_device(dof_joint), to_device(dof_axis)
-        self.lower, self.upper = to_device(skeleton.rom[dof_joint, dof_axis]).unbind(-1)
+        self.lower, self.upper = to_device(skeleton.rom[dof_joint, dof_axis].T.copy())
         self.site_joint, self.site_offset = to_device(sites[0]), to_device(sites[1])
         self.moves = to_device(self._topology.moves.astype(np.float64))
         self._offset_length = to_device(self.lengths.offset_matrix())
@@ -276,6 +276,16 @@ class BodyModel:
 
     def retract(self, pose: Pose, step: Tensor) -> Pose:
         """Move poses by [..., D] steps of the unknowns; angles stop at their bounds."""
+        if self.device.type != "cpu":
+            return self.retract_by_torch(pose, step)
+        flat, frames = pose.reshape(-1), pose.frames
+        arrays = (flat.root_position, flat.root_rotation, flat.angles, step.reshape(-1, self.size))
+        bounds = (self.lower.numpy(), self.upper.numpy())
+        moved = kernels.retract(*(array.contiguous().numpy() for array in arrays), *bounds)
+        return Pose(*map(torch.from_numpy, moved)).reshape(*frames)
+
+    def retract_by_torch(self, pose: Pose, step: Tensor) -> Pose:
+        """Do what :meth:`retract` does, in torch."""
         return Pose(
             pose.root_position + step[..., :3],
             self.turned(pose.root_rotation, step[..., 3:ROOT_DOFS]),

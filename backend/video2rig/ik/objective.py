@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from .evidence import Evidence
 from .model import ROOT_DOFS, BodyModel, NormalEquations, Pose
-from .terms import AngleRows, prior_rotations, robust
+from .terms import AngleRows, gather, prior_rotations, robust
 
 ROBUST_SCALE = 4.0
 """Points that miss by more standard deviations count ever less."""
@@ -111,20 +112,13 @@ class Objective:
         zoom_gradient, zoom_hessian = (torch.zeros_like(cost), torch.zeros_like(cost)) if self.zoom else (None, None)
         for item in self.evidence:
             rows = item.rows(features[:, :, item.where], zoom)
-            if item.robust:
-                point_cost, rows = robust(rows, ROBUST_SCALE)
-                cost = cost + point_cost.sum((1, 2))
-            else:
-                cost = cost + rows.value.square().sum((1, 2, 3))
-            across = rows.by_point.transpose(-1, -2)
-            pull[:, :, item.where] += (across @ rows.value[..., None])[..., 0]
-            information[:, :, item.where] += across @ rows.by_point
+            scale = ROBUST_SCALE if item.robust else math.inf
+            cost = cost + gather(rows, scale, pull[:, :, item.where], information[:, :, item.where])
             turned = item.by_zoom(zoom)
             if by_zoom is not None and zoom_gradient is not None and zoom_hessian is not None and turned is not None:
-                if item.robust:
-                    square = item.rows(features[:, :, item.where], zoom).value.square().sum(-1, keepdim=True)
-                    turned = turned * ROBUST_SCALE**2 / (ROBUST_SCALE**2 + square)
-                by_zoom[:, :, item.where] += (across @ turned[..., None])[..., 0]
+                turned = turned / (1.0 + rows.value.square().sum(-1, keepdim=True) / scale**2)
+                rows = robust(rows, scale)[1]
+                by_zoom[:, :, item.where] += (rows.by_point.transpose(-1, -2) @ turned[..., None])[..., 0]
                 zoom_gradient += (turned * rows.value).sum((1, 2, 3))
                 zoom_hessian += turned.square().sum((1, 2, 3))
         strayed = (pose.angles - self.neutral) / self.deviation
