@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -147,21 +148,55 @@ def estimate(
     roughness = _roughness(sequence.model, sequence.interval)
     smoothness = Smoothness(times, roughness**-2, sequence.interval, ORDER, jumping(sequence.model))
     objective = objective.over([_loose(item, _COARSE) for item in objective.evidence])
+    at = Estimating(objective, smoothness, pose, shared)
     generator = torch.Generator(device=sequence.model.device).manual_seed(0)
     for round_ in range(_ROUNDS):
         progress(round_ * len(sequence) // (_ROUNDS + 1), len(sequence))
-        pose, shared, _ = solve(
-            objective, smoothness, pose, shared, one_person=True, iterations=6 if round_ == 0 else 4
-        )
-        posterior = sample_posterior(objective, smoothness, pose, shared, generator)
-        objective = objective.over([replace(item, robust=True) if item.deviation is not None else item for item in with_estimated_noise(objective.evidence, posterior)])
-        if smoothing_hz is None:
-            weight = smoothness_weights(smoothness, posterior, roughness, _ROUGHNESS_TRUST)
-            smoothness = smoothness.with_weight(1.0 / (1.0 / weight).mean(0))
-        else:
-            smoothness = smoothness.with_weight(_weight_of_cutoff(objective, pose, shared, sequence.interval, smoothing_hz))
-    estimates = Estimates(shared[0], [item.deviation for item in objective.evidence], smoothness.weight)
-    return estimates, pose[0] if whole else None
+        at = estimate_again(at, sequence.interval, smoothing_hz, generator, iterations=6 if round_ == 0 else 4)
+    return at.estimates, at.pose[0] if whole else None
+
+
+class Estimating(NamedTuple):
+    """Sample clips [B, T] with what was estimated from them so far."""
+
+    objective: Objective
+    smoothness: Smoothness
+    pose: Pose
+    shared: Tensor
+
+    @property
+    def estimates(self) -> Estimates:
+        """What holds for the whole sequence."""
+        deviations = [item.deviation for item in self.objective.evidence]
+        return Estimates(self.shared[0], deviations, self.smoothness.weight)
+
+
+def estimate_again(
+    at: Estimating, interval: float, smoothing_hz: float | None, generator: torch.Generator, iterations: int
+) -> Estimating:
+    """Solve sample clips of one person a few steps further, then estimate noise and smoothness anew.
+
+    Args:
+        at: The clips. interval: Usual seconds between frames.
+        smoothing_hz: Cut-off of the smoothness, hertz; None estimates that too.
+        generator: Draws the sample of the posterior. iterations: Steps of the solver.
+    """
+    objective, smoothness = at.objective, at.smoothness
+    pose, shared, _ = solve(objective, smoothness, at.pose, at.shared, one_person=True, iterations=iterations)
+    posterior = sample_posterior(objective, smoothness, pose, shared, generator)
+    objective = objective.over(
+        [
+            replace(item, robust=True) if item.deviation is not None else item
+            for item in with_estimated_noise(objective.evidence, posterior)
+        ]
+    )
+    if smoothing_hz is None:
+        roughness = _roughness(objective.model, interval)
+        weight = smoothness_weights(smoothness, posterior, roughness, _ROUGHNESS_TRUST)
+        weight = 1.0 / (1.0 / weight).mean(0)
+    else:
+        weight = _weight_of_cutoff(objective, pose, shared, interval, smoothing_hz)
+    return Estimating(objective, smoothness.with_weight(weight), pose, shared)
 
 
 def finish(
