@@ -319,7 +319,9 @@ class BodyModel:
             above[joint, joint] = 1.0
         return torch.tensor(above[self.sites[0]], device=self.device)
 
-    def _batch(self, pose: Pose, stretch: Tensor | None) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray, np.ndarray]:
+    def _batch(
+        self, pose: Pose, stretch: Tensor | None
+    ) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray, np.ndarray]:
         """Return arrays for the kernels: poses [B, T, ...], and the offsets [B, J, 3] and [B, K, 3] of each clip."""
         if stretch is not None and stretch.ndim > 1:
             clips = len(stretch)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -152,23 +153,50 @@ def estimate(
     roughness = _roughness(sequence.model, sequence.interval)
     smoothness = Smoothness(times, roughness**-2, sequence.interval, ORDER, jumping(sequence.model))
     objective = objective.over([_loose(item, _COARSE) for item in objective.evidence])
+    at = Estimating(objective, smoothness, pose, shared)
     generator = torch.Generator(device=sequence.model.device).manual_seed(0)
     for round_ in range(_ROUNDS):
         progress(round_ * len(sequence) // (_ROUNDS + 1), len(sequence))
-        pose, shared, _ = solve(
-            objective, smoothness, pose, shared, one_person=True, iterations=6 if round_ == 0 else 4
-        )
-        posterior = sample_posterior(objective, smoothness, pose, shared, generator)
-        objective = objective.over(with_estimated_noise(objective.evidence, posterior))
-        if smoothing_hz is None:
-            weight = smoothness_weights(smoothness, posterior, roughness, _ROUGHNESS_TRUST)
-            smoothness = smoothness.with_weight(1.0 / (1.0 / weight).mean(0))
-        else:
-            smoothness = smoothness.with_weight(
-                _weight_of_cutoff(objective, pose, shared, sequence.interval, smoothing_hz)
-            )
-    estimates = Estimates(shared[0], [item.deviation for item in objective.evidence], smoothness.weight)
-    return estimates, pose.reshape(len(sequence)) if whole else None
+        at = estimate_again(at, sequence.interval, smoothing_hz, generator, iterations=6 if round_ == 0 else 4)
+    return at.estimates, at.pose.reshape(len(sequence)) if whole else None
+
+
+class Estimating(NamedTuple):
+    """Sample clips [B, T] with what was estimated from them so far."""
+
+    objective: Objective
+    smoothness: Smoothness
+    pose: Pose
+    shared: Tensor
+
+    @property
+    def estimates(self) -> Estimates:
+        """What holds for the whole sequence."""
+        deviations = [item.deviation for item in self.objective.evidence]
+        return Estimates(self.shared[0], deviations, self.smoothness.weight)
+
+
+def estimate_again(
+    at: Estimating, interval: float, smoothing_hz: float | None, generator: torch.Generator, iterations: int
+) -> Estimating:
+    """Solve sample clips of one person a few steps further, then estimate noise and smoothness anew.
+
+    Args:
+        at: The clips. interval: Usual seconds between frames.
+        smoothing_hz: Cut-off of the smoothness, hertz; None estimates that too.
+        generator: Draws the sample of the posterior. iterations: Steps of the solver.
+    """
+    objective, smoothness = at.objective, at.smoothness
+    pose, shared, _ = solve(objective, smoothness, at.pose, at.shared, one_person=True, iterations=iterations)
+    posterior = sample_posterior(objective, smoothness, pose, shared, generator)
+    objective = objective.over(with_estimated_noise(objective.evidence, posterior))
+    if smoothing_hz is None:
+        roughness = _roughness(objective.model, interval)
+        weight = smoothness_weights(smoothness, posterior, roughness, _ROUGHNESS_TRUST)
+        weight = 1.0 / (1.0 / weight).mean(0)
+    else:
+        weight = _weight_of_cutoff(objective, pose, shared, interval, smoothing_hz)
+    return Estimating(objective, smoothness.with_weight(weight), pose, shared)
 
 
 def finish(
@@ -220,11 +248,17 @@ def solve_all(sequence: Sequence, estimates: Estimates, start: Pose | None, prog
         pose = start_frames(sequence, lengths, window) if start is None else start[window]
         if parts:
             pose = Pose.concatenate([parts[-1][-ORDER:], pose[ORDER:]])
+        terms = objective.mapped(lambda array, window=window: array[:, window])
+        jumps = jumping(sequence.model)
+        smoothness = Smoothness(sequence.times[window], estimates.weight, sequence.interval, ORDER, jumps)
+        pose = pose.reshape(1, end - begin)
+        if start is None:  # frames by themselves are not yet a motion, and would all look like outliers of one
+            pose, shared = _join(terms, smoothness, sequence.interval, pose, shared, done - begin)
         solved, shared = finish(
-            objective.mapped(lambda array, window=window: array[:, window]),
-            Smoothness(sequence.times[window], estimates.weight, sequence.interval, ORDER, jumping(sequence.model)),
+            terms,
+            smoothness,
             branches,
-            pose.reshape(1, end - begin),
+            pose,
             shared,
             fixed=done - begin,
             progress=lambda step, steps, done=done, ahead=keep - done: progress(done + ahead * step // steps, frames),
@@ -232,6 +266,18 @@ def solve_all(sequence: Sequence, estimates: Estimates, start: Pose | None, prog
         parts.append(solved.reshape(end - begin)[done - begin : keep - begin])
         done, begin = keep, keep - ORDER
     return Pose.concatenate(parts), shared[0] if frames <= WINDOW else estimates.shared
+
+
+def _join(
+    objective: Objective, smoothness: Smoothness, interval: float, pose: Pose, shared: Tensor, fixed: int
+) -> tuple[Pose, Tensor]:
+    """Solve [1, T] frames that were found one by one together, first as loosely and as roughly as they were found."""
+    rough = torch.minimum(smoothness.weight, _roughness(objective.model, interval) ** -2)
+    trusting = objective.over([_loose(item, _COARSE) for item in objective.evidence])
+    pose, shared, _ = solve(trusting, smoothness.with_weight(rough), pose, shared, fixed=fixed, iterations=6)
+    trusting = objective.over([_loose(item, 0.0) for item in objective.evidence])
+    pose, shared, _ = solve(trusting, smoothness, pose, shared, fixed=fixed, iterations=6)
+    return pose, shared
 
 
 def _sample_clips(frames: int) -> list[slice]:
