@@ -35,7 +35,8 @@ ORDER = 2
 """Differences in time that are penalised: accelerations."""
 
 _SAMPLES, _SAMPLE = 4, 150
-"""Clips of a long sequence, and their frames, from which lengths, noise and smoothness are estimated."""
+"""Clips of a long sequence, and their frames, from which lengths, noise and smoothness are estimated; shorter sequences
+are taken whole."""
 
 _FIT = 0.02
 """Metres by which single frames may miss their points while each finds its start."""
@@ -237,7 +238,8 @@ def solve_all(sequence: Sequence, estimates: Estimates, start: Pose | None, prog
     objective = sequence.objective.over(with_deviations(sequence.objective.evidence, estimates))
     shared = estimates.shared[None]
     lengths = objective.stretch(shared)[0]
-    if frames > WINDOW:
+    whole = start is not None and frames <= WINDOW
+    if not whole:
         objective, shared = objective.given(lengths), shared[:, :0]
     parts: list[Pose] = []
     done = begin = 0
@@ -265,7 +267,7 @@ def solve_all(sequence: Sequence, estimates: Estimates, start: Pose | None, prog
         )
         parts.append(solved.reshape(end - begin)[done - begin : keep - begin])
         done, begin = keep, keep - ORDER
-    return Pose.concatenate(parts), shared[0] if frames <= WINDOW else estimates.shared
+    return Pose.concatenate(parts), shared[0] if whole else estimates.shared
 
 
 def _join(
@@ -281,7 +283,7 @@ def _join(
 
 
 def _sample_clips(frames: int) -> list[slice]:
-    if frames <= WINDOW:
+    if frames <= _SAMPLES * _SAMPLE:
         return [slice(0, frames)]
     starts = np.linspace(0, frames - _SAMPLE, _SAMPLES).round().astype(int)
     return [slice(int(start), int(start) + _SAMPLE) for start in starts]
