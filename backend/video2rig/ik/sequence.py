@@ -159,7 +159,10 @@ def estimate(
     for round_ in range(_ROUNDS):
         progress(round_ * len(sequence) // (_ROUNDS + 1), len(sequence))
         at = estimate_again(at, sequence.interval, smoothing_hz, generator, iterations=6 if round_ == 0 else 4)
-    return at.estimates, at.pose.reshape(len(sequence)) if whole else None
+    if whole:
+        return at.estimates, at.pose.reshape(len(sequence))
+    _, shared, _ = solve(at.objective, at.smoothness, at.pose, at.shared, one_person=True)
+    return at._replace(shared=shared).estimates, None
 
 
 class Estimating(NamedTuple):
