@@ -129,7 +129,7 @@ def solve(
 def bound_by_range(model: BodyModel, pose: Pose, gradient: Tensor) -> Tensor:
     """Return [B, T, D] bool: unknowns at a bound of the range of motion that descent would push through it."""
     if gradient.device.type == "cpu":
-        angles, slope = pose.angles.reshape(-1, len(model.lower)), gradient.reshape(-1, model.size)
+        angles, slope = pose.reshape(-1).angles, gradient.reshape(-1, model.size)
         arrays = (angles, model.lower, model.upper, slope)
         held = time_kernels.bound_by_range(*(array.contiguous().numpy() for array in arrays))
         return torch.from_numpy(held).reshape(gradient.shape)
