@@ -35,7 +35,7 @@ def by_unknowns(model: BodyModel, pose: Pose, function: Callable[[Pose], Tensor]
 
 def by_each(model: BodyModel, pose: Pose, function: Callable[[Pose], Tensor], step: float = 1e-6) -> Tensor:
     """Derivatives [R, *frames, D] of ``function(pose)`` [R] by every unknown of every frame on its own."""
-    count = pose.angles[..., 0].numel() * model.size
+    count = pose.root_position[..., 0].numel() * model.size
     columns = []
     for unknown in range(count):
         shift = torch.zeros(count, dtype=torch.float64)
