@@ -107,11 +107,12 @@ def solve(
         prior = objective.shared_equations(here.shared)
         step, shared_step, failed = _step(equations, bands, held, damping, prior, one_person)
         trial = evaluate(model.retract(here.pose, step), here.shared + shared_step)
-        if one_person:
-            better = (trial.total.sum() < here.total.sum()).expand_as(done) & ~failed.any()
-        else:
-            better = (trial.total < here.total) & ~failed & ~done
-        gain = (here.total - trial.total) / here.total.clamp_min(1e-12)
+        before, after = here.total, trial.total
+        if one_person:  # one clip may lose for the others to gain more
+            before, after = before.sum().expand_as(done), after.sum().expand_as(done)
+            failed = failed.any().expand_as(done)
+        better = (after < before) & ~failed & ~done
+        gain = (before - after) / before.clamp_min(1e-12)
         done = done | (better & (gain < tolerance) & (damping <= _SETTLING)) | (~better & (damping >= _MAX_DAMPING))
         # rounding alone can make the last step of a solved clip look worse
         done = done | (~better & (gain.abs() < 1e-12))
@@ -121,7 +122,7 @@ def solve(
         elif better.any():
             pose = Pose.where(better, trial.pose, here.pose)
             here, equations = evaluate(pose, torch.where(better[:, None], trial.shared, here.shared)), None
-        if done.any() if one_person else done.all():
+        if done.all():
             break
     return here.pose, here.shared, here.total
 
