@@ -19,7 +19,7 @@ from pathlib import Path
 
 import bpy
 
-from . import exports, job, picture, take_scene
+from . import exports, job, keyframes, picture, read_rig, take_scene
 from .core import settings as core_settings
 from .core.errors import Cancelled, Video2RigError
 from .core.launcher import find_backend_command
@@ -28,6 +28,7 @@ from .preferences import Wanted
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
 _EXPORTS = ("fbx", "glb", "bvh")
+_STAYS = 4  # joints at the end of their range that are told
 
 
 class SaveError(Video2RigError):
@@ -60,7 +61,14 @@ def parser() -> argparse.ArgumentParser:
     convert.add_argument("--fov", type=float, metavar="DEGREES", help="field of view across the video's longer side")
     convert.add_argument("--smoothing", type=float, metavar="HZ", help="motion slower than this passes unchanged")
     convert.add_argument("--device", choices=core_settings.DEVICES, help="where the networks run")
+    convert.add_argument("--rom", choices=core_settings.ROM_PROFILES, help="how far joints may turn")
     convert.add_argument("--interpolation", choices=("linear", "bezier"), default="linear", help="between keys")
+    convert.add_argument(
+        "--armature",
+        metavar="NAME",
+        help="solve this armature of the open file, with its own proportions and limits, and animate it; "
+        "implies --keep-scene",
+    )
     convert.add_argument(
         "--keep-scene",
         action="store_true",
@@ -108,11 +116,15 @@ def convert(arguments: argparse.Namespace, say: Callable[[str, dict[str, object]
                 "field_of_view": None if arguments.fov is None else math.radians(arguments.fov),
                 "smoothing_hz": arguments.smoothing,
                 "device": arguments.device,
+                "rom": arguments.rom,
             }.items()
             if value is not None
         }
     )
-    work = job.Job(arguments.video.absolute(), settings, _wanted(arguments))
+    onto = None if arguments.armature is None else read_rig.armature_named(arguments.armature)
+    skeleton = None if onto is None else read_rig.skeleton_to_solve(onto)
+    keep_scene = arguments.keep_scene or onto is not None
+    work = job.Job(arguments.video.absolute(), settings, _wanted(arguments), skeleton)
 
     def report(progress: job.Progress) -> None:
         for notice in work.take_notices():
@@ -122,15 +134,16 @@ def convert(arguments: argparse.Namespace, say: Callable[[str, dict[str, object]
     take = job.solve_blocking(work, report)
     for notice in work.take_notices():
         say("notice", {"message": notice})
-    if not arguments.keep_scene:
+    if not keep_scene:
         bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
     context = bpy.context
     placed = take_scene.place(
         context,
         take,
         work.source.info,
-        match=not arguments.keep_scene,
+        match=not keep_scene,
         interpolation=arguments.interpolation.upper(),
+        onto=onto,
     )
     with ExitStack() as stack:
         drafts = {kind: stack.enter_context(_Draft(path)) for kind, path in targets.items()}
@@ -149,6 +162,7 @@ def convert(arguments: argparse.Namespace, say: Callable[[str, dict[str, object]
             "frames": len(take.motion),
             "seconds": round(time.perf_counter() - started, 1),
             "device": take.motion.provenance.get("device", ""),
+            "at_bounds": keyframes.at_bounds(placed.action),
         },
     )
     return DONE
@@ -252,6 +266,8 @@ def _text_line(kind: str, facts: dict[str, object]) -> None:
     elif kind == "done":
         files = ", ".join(map(str, facts["files"]))  # type: ignore[call-overload]
         print(f"video2rig: {facts['frames']} frames in {facts['seconds']} s on {facts['device']}: {files}", flush=True)
+        for stay in facts["at_bounds"][:_STAYS]:  # type: ignore[index]
+            print(f"video2rig: {stay['title']} at the end of its range for {stay['seconds']:.1f} s", flush=True)
     else:
         print(f"video2rig: {facts['message']}", file=sys.stderr, flush=True)
 

@@ -12,7 +12,7 @@ import bpy
 from bpy.props import CollectionProperty, StringProperty
 from bpy.types import FileHandler, Operator
 
-from . import job, options, take_scene
+from . import job, keyframes, options, read_rig, take_scene
 from .core.client import Progress
 from .core.errors import Cancelled, Video2RigError
 
@@ -52,6 +52,7 @@ class VIDEO2RIG_OT_import_video(Operator):
     _job: job.Job | None = None
     _timer: bpy.types.Timer | None = None
     _browsed = False
+    _onto = ""  # name of the armature that is solved: pointers do not survive an undo in the meantime
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """Ask for a file if none was given, else start."""
@@ -113,8 +114,12 @@ class VIDEO2RIG_OT_import_video(Operator):
         raise Video2RigError("no video was given; choose one, or drop it into the 3D view")
 
     def _open(self, context: bpy.types.Context) -> job.Job:
-        path = self._path()
-        return job.Job(path, options.of(context).settings(), job.wanted_from_preferences(context))
+        path, chosen = self._path(), options.of(context)
+        self._onto, skeleton = "", None
+        if chosen.armature == "ACTIVE":
+            rig = read_rig.active_armature(context)
+            self._onto, skeleton = rig.name, read_rig.skeleton_to_solve(rig)
+        return job.Job(path, chosen.settings(), job.wanted_from_preferences(context), skeleton)
 
     def _start(self, context: bpy.types.Context) -> set[str]:
         if job.current is not None:
@@ -153,14 +158,19 @@ class VIDEO2RIG_OT_import_video(Operator):
     def _place(self, context: bpy.types.Context, work: job.Job, take: take_scene.Take) -> None:
         chosen = options.of(context)
         placed = take_scene.place(
-            context, take, work.source.info, match=chosen.match_scene, interpolation=chosen.interpolation
+            context,
+            take,
+            work.source.info,
+            match=chosen.match_scene,
+            interpolation=chosen.interpolation,
+            onto=read_rig.armature_named(self._onto) if self._onto else None,
         )
         for notice in work.take_notices():
             self.report({"WARNING"}, notice)
         device = take.motion.provenance.get("device", "")
-        self.report(
-            {"INFO"}, f"{placed.rig.name}: {len(take.motion)} frames" + (f", solved on {device}" if device else "")
-        )
+        told = f"{placed.rig.name}: {len(take.motion)} frames" + (f", solved on {device}" if device else "")
+        stays = keyframes.at_bounds_lines(placed.action, 2)
+        self.report({"INFO"}, told + (f"; at the end of their range: {', '.join(stays)}" if stays else ""))
         if not bpy.app.background:
             look_through(context, placed.camera)
 

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import bpy
 
-from . import preferences
+from . import preferences, read_rig
 from .core.client import Progress, solve
 from .core.connection import Connection
 from .core.errors import Cancelled, Video2RigError
 from .core.frames import VideoSource, open_video
 from .core.launcher import LocalServer, find_backend_command
 from .core.settings import Settings
+from .core.skeleton import Skeleton
 from .core.take import Take
 
 _server: LocalServer | None = None
@@ -35,19 +36,26 @@ class Job:
         source: The video, opened.
     """
 
-    def __init__(self, path: str | Path, settings: Settings, wanted: preferences.Wanted) -> None:
+    def __init__(
+        self, path: str | Path, settings: Settings, wanted: preferences.Wanted, skeleton: Skeleton | None = None
+    ) -> None:
         """Open the video; nothing runs yet.
+
+        Args:
+            path: Of the video. settings: What the user chose. wanted: The server.
+            skeleton: What to solve; None takes the default human with the person's proportions.
 
         Raises:
             Video2RigError: There is no such video, or it cannot be read.
         """
         self.source: VideoSource = open_video(path)
         self._settings = settings
+        self._skeleton = skeleton
         self._wanted = wanted
         self._cancelled = threading.Event()
         self._lock = threading.Lock()
         self._progress = Progress("connecting", 0, 0, 0.0, None, "")
-        self._notices: list[str] = []
+        self._notices: list[str] = [] if skeleton is None else read_rig.warnings(skeleton)
         self._take: Take | None = None
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="video2rig", daemon=True)
@@ -111,6 +119,7 @@ class Job:
                 progress=self._report,
                 cancelled=self._cancelled,
                 restart=None if self._wanted.remote else lambda: reach(self._wanted),
+                skeleton=self._skeleton,
             )
         except BaseException as error:
             # raised again on the main thread, where the user is

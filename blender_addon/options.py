@@ -20,6 +20,15 @@ class VIDEO2RIG_PG_options(PropertyGroup):
     filepath: StringProperty(  # type: ignore[valid-type]
         name="Video", description="A video of one person, filmed by a camera that stands still", subtype="FILE_PATH"
     )
+    armature: EnumProperty(  # type: ignore[valid-type]
+        name="Armature",
+        description="What the motion is solved on",
+        items=[
+            ("NEW", "New Armature", "A new armature, with the person's proportions"),
+            ("ACTIVE", "Active Armature", "The active one: its bones, its proportions, its Limit Rotation constraints"),
+        ],
+        default="NEW",
+    )
     device: EnumProperty(  # type: ignore[valid-type]
         name="Device",
         description="Where the networks run",
@@ -54,6 +63,17 @@ class VIDEO2RIG_PG_options(PropertyGroup):
         max=30.0,
         default=_DEFAULTS.smoothing_hz,
     )
+    rom: EnumProperty(  # type: ignore[valid-type]
+        name="Joint Limits",
+        description="How far joints may turn; the new armature carries these limits as constraints",
+        items=[
+            ("clinical", "Clinical", "Ranges of healthy adults (AAOS)"),
+            ("athlete", "Athlete", "Wider ranges: dancers, gymnasts, throwers"),
+            ("kinepose", "KinePose", "The ranges of KinePose's chain; a stiff trunk"),
+            ("opensim", "OpenSim", "The ranges of the Rajagopal and Lai-Uhlrich models"),
+        ],
+        default=_DEFAULTS.rom,
+    )
     interpolation: EnumProperty(  # type: ignore[valid-type]
         name="Interpolation",
         description="How the keys are joined",
@@ -76,7 +96,7 @@ class VIDEO2RIG_PG_options(PropertyGroup):
         Raises:
             SettingsError: A value lies outside what the solver takes.
         """
-        values: dict[str, Any] = {"device": self.device, "smoothing_hz": self.smoothing_hz}
+        values: dict[str, Any] = {"device": self.device, "smoothing_hz": self.smoothing_hz, "rom": self.rom}
         if self.height > 0:
             values["height"] = self.height
         if self.field_of_view > 0:

@@ -8,6 +8,8 @@ from bpy.types import Panel
 
 from . import import_video, job, keyframes, options
 
+_STAYS = 4  # joints at the end of their range that are listed
+
 
 class _Sidebar:
     bl_space_type = "VIEW_3D"
@@ -28,6 +30,9 @@ class VIDEO2RIG_PT_main(_Sidebar, Panel):
         column = layout.column()
         column.enabled = running is None
         column.prop(chosen, "filepath", text="")
+        column.row().prop(chosen, "armature", expand=True)
+        if chosen.armature == "ACTIVE":
+            _draw_active(column, context)
         if running is None:
             row = layout.row()
             row.scale_y = 1.4
@@ -57,11 +62,23 @@ class VIDEO2RIG_PT_settings(_Sidebar, Panel):
         layout.use_property_decorate = False
         layout.enabled = job.current is None
         chosen = options.of(context)
-        for name in ("height", "field_of_view", "smoothing_hz", "device", "interpolation", "match_scene"):
-            layout.prop(chosen, name)
+        for name in ("height", "rom", "field_of_view", "smoothing_hz", "device", "interpolation", "match_scene"):
+            row = layout.row()
+            # an armature that is there has its own size and limits
+            row.active = chosen.armature == "NEW" or name not in ("height", "rom")
+            row.prop(chosen, name)
         if not chosen.match_scene:
             rate = keyframes.scene_rate(context.scene)
             layout.label(text=f"Keys by time at the scene's {rate:g} fps", icon="TIME")
+
+
+def _draw_active(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    """Tell which armature is solved."""
+    active = context.view_layer.objects.active
+    if active is not None and active.type == "ARMATURE":
+        layout.label(text=f"{active.name}, with its own limits", icon="OUTLINER_OB_ARMATURE")
+    else:
+        layout.label(text="Select an armature", icon="ERROR")
 
 
 def _draw_progress(layout: bpy.types.UILayout, progress: import_video.Progress) -> None:
@@ -86,6 +103,11 @@ def _draw_take(layout: bpy.types.UILayout, active: bpy.types.Object | None) -> N
     box.label(text=action.name, icon="ACTION")
     if "device" in made:
         box.label(text=f"Solved on {made['device']}")
+    stays = keyframes.at_bounds_lines(action, _STAYS)
+    if stays:
+        box.label(text="At the end of their range:", icon="CON_ROTLIMIT")
+    for line in stays:
+        box.label(text=line, icon="BLANK1")
     bone = bpy.context.active_pose_bone
     if bone is not None and keyframes.CONFIDENCE in bone:
         box.prop(bone, f'["{keyframes.CONFIDENCE}"]', text=f"Confidence of {bone.name}", slider=True)

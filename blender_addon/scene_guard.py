@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import bpy
 
@@ -25,8 +25,45 @@ _SCENE = ("frame_start", "frame_end", "camera")
 
 
 @contextmanager
-def unchanged_on_error(context: bpy.types.Context) -> Iterator[None]:
-    """Run a block that adds to the scene; if it raises, take away all that it added and put back what it set."""
+def unchanged_on_error(context: bpy.types.Context, rig: bpy.types.Object | None = None) -> Iterator[None]:
+    """Run a block that adds to the scene; if it raises, take away all that it added and put back what it set.
+
+    Args:
+        context: Of the scene. rig: An armature of the scene that the block may animate.
+    """
+    with _animation_kept(rig) if rig is not None else nullcontext(), _scene_kept(context):
+        yield
+
+
+@contextmanager
+def _animation_kept(rig: bpy.types.Object) -> Iterator[None]:
+    """Put an armature's action, pose and custom properties back if the block raises."""
+    animation = rig.animation_data
+    action = animation.action if animation else None
+    slot = getattr(animation, "action_slot", None)
+    fake = action is not None and action.use_fake_user
+    bones = {bone.name: (bone.matrix_basis.copy(), set(bone.keys())) for bone in rig.pose.bones}
+    try:
+        yield
+    except BaseException:
+        if animation is None:
+            rig.animation_data_clear()
+        else:
+            animation.action = action
+            if slot is not None:
+                animation.action_slot = slot
+        if action is not None:
+            action.use_fake_user = fake
+        for name, (basis, keys) in bones.items():
+            bone = rig.pose.bones[name]
+            bone.matrix_basis = basis
+            for key in set(bone.keys()) - keys:
+                del bone[key]
+        raise
+
+
+@contextmanager
+def _scene_kept(context: bpy.types.Context) -> Iterator[None]:
     scene, layer = context.scene, context.view_layer
     layer.update()
     known = {kind: {item.session_uid for item in getattr(bpy.data, kind)} for kind in _COLLECTIONS}

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import bpy
 
-from . import keyframes, rig, video_camera
+from . import keyframes, read_rig, rig, video_camera
 from .compat import Interpolation
 from .core.camera import Camera
 from .core.frames import VideoInfo
@@ -39,6 +39,12 @@ def match_scene(scene: bpy.types.Scene, camera: Camera, fps: float, duration: fl
     scene.frame_end = scene.frame_start + max(0, round(duration * fps))
 
 
+def _keep_action(armature: bpy.types.Object) -> None:
+    """Keep the armature's action in the file when another takes its place."""
+    if armature.animation_data is not None and armature.animation_data.action is not None:
+        armature.animation_data.action.use_fake_user = True
+
+
 def place(
     context: bpy.types.Context,
     take: Take,
@@ -46,6 +52,7 @@ def place(
     *,
     match: bool,
     interpolation: Interpolation = "LINEAR",
+    onto: bpy.types.Object | None = None,
 ) -> Placed:
     """Put a take into the scene; on any error the scene is as it was.
 
@@ -56,10 +63,17 @@ def place(
         match: Whether the scene takes over the video's rate, size and length. Else nothing of the scene is set, and
             keys lie at their own time on the scene's clock.
         interpolation: Between keys.
+        onto: The armature whose skeleton was solved; None builds a new one. It gets a new action, and the one that it
+            had is kept in the file.
+
+    Raises:
+        RigError: The armature is no longer the one that was solved.
     """
     scene = context.scene
     name = Path(info.path).stem or "take"
-    with unchanged_on_error(context):
+    if onto is not None:
+        read_rig.check_unchanged(onto, take.motion.skeleton)
+    with unchanged_on_error(context, onto):
         times = take.motion.times
         if match:
             match_scene(scene, take.camera, info.fps, float(times[-1]))
@@ -68,7 +82,11 @@ def place(
         scene.collection.children.link(collection)
         camera = video_camera.add_camera(scene, take.camera, f"{name} camera", collection)
         video_camera.add_background(camera, Path(info.path), info.fps, float(times[-1]), clock)
-        armature = rig.build_armature(context, take.motion.skeleton, name, collection)
+        if onto is None:
+            armature = rig.build_armature(context, take.motion.skeleton, name, collection)
+        else:
+            armature = onto
+            _keep_action(armature)
         action = keyframes.write_motion(
             armature, take.motion, name, rate=clock.rate, first=clock.first, interpolation=interpolation
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command line: ``video2rig solve | joints | serve | fetch | doctor``."""
+"""The command line: ``video2rig solve | report | export | joints | serve | fetch | doctor``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from . import __version__
 from .errors import Video2RigError
-from .settings import CONTACT_MODES, DETECTORS, DEVICES, Settings, SettingsError
+from .settings import CONTACT_MODES, DETECTORS, DEVICES, ROM_PROFILES, Settings, SettingsError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,8 +52,26 @@ def _parser() -> argparse.ArgumentParser:
     solve.add_argument("--tilt", type=float, metavar="DEG", help="how far the camera looks down, degrees")
     solve.add_argument("--smoothing", type=float, metavar="HZ", default=Settings.smoothing_hz, help="cut-off, hertz")
     solve.add_argument("--contacts", choices=CONTACT_MODES, default="auto", help="hold feet that rest on the floor")
+    solve.add_argument("--rom", choices=ROM_PROFILES, default=Settings.rom, help="how far joints may turn")
     solve.add_argument("--json-progress", action="store_true", help="one JSON object a line on standard output")
     solve.set_defaults(run=_solve)
+
+    report = commands.add_parser("report", help="tell which joints sat at the end of their range, when and how long")
+    report.add_argument("take", type=Path, metavar="TAKE.npz")
+    report.add_argument("--json", action="store_true")
+    report.set_defaults(run=_report)
+
+    export = commands.add_parser("export", help="write a take for other programs, in the format of the suffix")
+    export.add_argument("take", type=Path, metavar="TAKE.npz")
+    export.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help=".mot, .csv: joint angles under OpenSim's names; .trc: the body's keypoints; .bvh: the moving skeleton",
+    )
+    export.set_defaults(run=_export)
 
     joints = commands.add_parser("joints", help="write a take's joint positions as a plain .npz")
     joints.add_argument("take", type=Path, metavar="TAKE.npz")
@@ -108,7 +126,11 @@ class _ProgressLine:
             print(file=sys.stderr)
 
 
+_LINES = 4  # of the report that ends a solve
+
+
 def _solve(options: argparse.Namespace) -> int:
+    from .bounds import find_at_bounds, summary
     from .files import check_writable
     from .frames import open_video
     from .pipeline import Backend, Pipeline
@@ -121,6 +143,7 @@ def _solve(options: argparse.Namespace) -> int:
         field_of_view=_degrees(options.fov),
         tilt=_degrees(options.tilt),
         contacts=options.contacts,
+        rom=options.rom,
     )
     check_writable(options.output)
     if options.fps is not None and not options.video.is_dir():
@@ -136,7 +159,37 @@ def _solve(options: argparse.Namespace) -> int:
     finally:
         progress.close()  # an error's line begins a line
     take.save(options.output)
+    for line in summary(find_at_bounds(take.motion), _LINES):
+        print(f"video2rig: {line}", file=sys.stderr)
     print(f"video2rig: wrote {options.output}", file=sys.stderr)
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from .formats.export import check_format, export
+    from .take import Take
+
+    check_format(options.output)
+    export(Take.load(options.take), options.output)
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from .bounds import SHORTEST, TOLERANCE, find_at_bounds, summary, to_json
+    from .take import Take
+
+    motion = Take.load(options.take).motion
+    found = find_at_bounds(motion)
+    if options.json:
+        facts = {
+            "frames": len(motion),
+            "tolerance_degrees": math.degrees(TOLERANCE),
+            "shortest_seconds": SHORTEST,
+            "at_bounds": to_json(found),
+        }
+        print(json.dumps(facts, indent=2))
+    else:
+        print("\n".join(summary(found)))
     return 0
 
 

@@ -19,6 +19,7 @@ from .frames import Frame, VideoSource, fitted
 from .link import CONTROL, FRAMES, Link, Pulse, ServerError, Timing, Unreachable, Welcome, greet, probe
 from .progress import Progress, Teller
 from .settings import Settings
+from .skeleton import Skeleton
 from .take import Take
 from .wire import Limits, Message, WireError, encode
 
@@ -34,6 +35,7 @@ def solve(
     cancelled: threading.Event,
     restart: Callable[[], Connection] | None = None,
     timing: Timing | None = None,
+    skeleton: Skeleton | None = None,
 ) -> Take:
     """Have a server solve a video.
 
@@ -44,6 +46,8 @@ def solve(
         restart: Returns a server to go on with when this one is lost: the same, or one that it started. Without it
             the client waits for the server to come back.
         timing: How patient to be.
+        skeleton: What to solve, with its own proportions; None has the server take the default human and measure the
+            person.
 
     Raises:
         Cancelled: `cancelled` was set; the server's session is freed.
@@ -51,7 +55,7 @@ def solve(
         ServerError: The server refuses, or the solve failed there.
         VideoError: The video cannot be read.
     """
-    return _Solve(source, settings, connection, progress, cancelled, restart, timing or Timing()).run()
+    return _Solve(source, settings, skeleton, connection, progress, cancelled, restart, timing or Timing()).run()
 
 
 _FREE_SECONDS = 2.0
@@ -69,13 +73,14 @@ class _Solve:
         self,
         source: VideoSource,
         settings: Settings,
+        skeleton: Skeleton | None,
         connection: Connection,
         progress: Callable[[Progress], None],
         cancelled: threading.Event,
         restart: Callable[[], Connection] | None,
         timing: Timing,
     ) -> None:
-        self._source, self._settings, self._connection = source, settings, connection
+        self._source, self._settings, self._skeleton, self._connection = source, settings, skeleton, connection
         self._cancelled, self._restart, self._timing = cancelled, restart, timing
         self._tell = Teller(progress, source.info.frame_count)
         self._losses = 0
@@ -132,10 +137,12 @@ class _Solve:
         if self._session:
             link.send(CONTROL, encode("resume", session=self._session))
         else:
-            request = encode("open", settings=self._settings.to_json(), video=self._source.info.facts())
+            skeleton = {} if self._skeleton is None else self._skeleton.to_json()
+            facts = self._source.info.facts()
+            request = encode("open", settings=self._settings.to_json(), video=facts, skeleton=skeleton)
             if len(request[0]) > self._limits.open_bytes:
                 raise WireError(
-                    f"the settings take {len(request[0])} bytes; the server takes {self._limits.open_bytes}"
+                    f"settings and skeleton take {len(request[0])} bytes; the server takes {self._limits.open_bytes}"
                 )
             link.send(CONTROL, request)
         began = time.monotonic()

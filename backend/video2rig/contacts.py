@@ -8,7 +8,7 @@ import torch
 from scipy.ndimage import binary_closing, binary_opening, gaussian_filter1d, minimum_filter1d
 
 from .camera import Camera
-from .ik import Anchors, BodyModel, Pose
+from .ik import BodyModel, Contacts, Floor, Pose
 from .keypoints import Keypoints
 from .motion import Contact
 
@@ -28,6 +28,7 @@ _DEPTH_SHARE = 0.3  # of a speed along the line of sight: what moves there is mo
 _STEP = 0.15  # metres: a foot that rests higher above the floor stands on something else
 _CALM = 0.06  # seconds over which positions are averaged before speeds are taken
 _DEVIATION = (0.01, 0.01, 0.02)  # metres along the world's x, y, z, by which a held foot may stray
+_SINKING = 0.02  # metres by which a foot may sink below its height when standing: soles are soft, and floors estimated
 _SOLES = ("heel", "big_toe")
 
 
@@ -40,7 +41,7 @@ class Feet:
     """
 
     def __init__(self, model: BodyModel) -> None:
-        parts = [name.partition("_")[2] for name in model.keypoint_names]
+        parts = [name.partition("_")[2] for name in model.names]
         kinds = _SOLES if "heel" in parts else ("ankle",)
         self.keypoints = np.array([k for k, part in enumerate(parts) if part in kinds])
         carriers = model.site_joint.numpy()[self.keypoints]
@@ -55,7 +56,7 @@ class Feet:
 
 
 def find_contacts(
-    feet: Feet, places: np.ndarray, keypoints: Keypoints, camera: Camera
+    feet: Feet, places: np.ndarray, keypoints: Keypoints, camera: Camera, always: bool = False
 ) -> tuple[tuple[Contact, ...], np.ndarray]:
     """Find the intervals in which parts of the feet rest on the floor: seen, low, and nearly still.
 
@@ -64,6 +65,7 @@ def find_contacts(
 
     Args:
         places: [T, F, 3] in the world, metres. keypoints: T frames. camera: Over the world's floor.
+        always: Whether the person never leaves the floor: where nothing seems to rest, what does so most rests.
 
     Returns:
         The contacts, by their start, and [T, F] bool: the frames in which each part rests.
@@ -81,27 +83,35 @@ def find_contacts(
     seen = keypoints.confidence[:, feet.keypoints] >= CONFIDENCE
     still = (speed < SPEED) & (height - floor[:, None] < HEIGHT) & seen
     length = max(2, round(SHORTEST * rate))
+    brush = np.ones(length, dtype=bool)
+    known = keypoints.confidence[:, feet.keypoints] > 0
+    for part in range(len(feet.joints)):
+        padded = np.pad(still[:, part], length, mode="edge")
+        calmed = np.asarray(binary_opening(binary_closing(padded, brush), brush))[length:-length]
+        resting[:, part] = calmed & known[:, part]
+    if always:
+        unrest = np.where(known, speed / SPEED + (height - floor[:, None]) / HEIGHT, np.inf)
+        airborne = np.flatnonzero(~resting.any(axis=1) & known.any(axis=1))
+        resting[airborne, unrest[airborne].argmin(axis=1)] = True
     contacts = []
     for part, joint in enumerate(feet.joints):
-        padded = np.pad(still[:, part], length, mode="edge")
-        brush = np.ones(length, dtype=bool)
-        calmed = np.asarray(binary_opening(binary_closing(padded, brush), brush))[length:-length]
-        for start, end in _runs(np.logical_and(calmed, keypoints.confidence[:, feet.keypoints[part]] > 0)):
-            if times[end] - times[start] >= SHORTEST:
-                resting[start : end + 1, part] = True
+        for start, end in _runs(resting[:, part]):
+            if always or times[end] - times[start] >= SHORTEST:
                 contacts.append(Contact(joint, float(times[start]), float(times[end])))
+            else:
+                resting[start : end + 1, part] = False
     return tuple(sorted(contacts, key=lambda contact: contact.start)), resting
 
 
-def hold(model: BodyModel, feet: Feet, places: np.ndarray, resting: np.ndarray, camera: Camera) -> Anchors:
-    """Return anchors that hold every resting part at its middle place.
+def hold(model: BodyModel, feet: Feet, places: np.ndarray, resting: np.ndarray, camera: Camera) -> Contacts:
+    """Return what holds every resting part at its middle place.
 
     Its height is the one that it has when standing, unless it stands on something else than the floor.
 
     Args:
         places: [T, F, 3] in the world, metres. resting: [T, F] bool. camera: Over the world's floor.
     """
-    frames, count = len(places), len(model.keypoint_names)
+    frames, count = len(places), len(model.names)
     target, weight = np.zeros((2, frames, count, 3))
     for part, keypoint in enumerate(feet.keypoints):
         for start, end in _runs(resting[:, part]):
@@ -113,7 +123,16 @@ def hold(model: BodyModel, feet: Feet, places: np.ndarray, resting: np.ndarray, 
             weight[interval, keypoint] = 1.0 / np.array(_DEVIATION)
     to_world = camera.rotation.T
     target += to_world @ camera.translation  # along the world's axes, but from the camera
-    return Anchors(torch.tensor(to_world), torch.tensor(target), torch.tensor(weight))
+    return Contacts(torch.tensor(to_world), torch.tensor(target)[None], torch.tensor(weight)[None])
+
+
+def floor_below(model: BodyModel, feet: Feet, camera: Camera) -> Floor:
+    """Return the floor that no part of a foot sinks into. camera: Over the world's floor."""
+    up = camera.rotation[:, 2]
+    level, weight = np.zeros((2, len(model.names)))
+    level[feet.keypoints] = up @ camera.translation + feet.standing
+    weight[feet.keypoints] = 1.0 / _SINKING
+    return Floor(torch.tensor(up), torch.tensor(level), torch.tensor(weight))
 
 
 def _runs(flags: np.ndarray) -> list[tuple[int, int]]:

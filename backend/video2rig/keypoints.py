@@ -40,7 +40,8 @@ KEYPOINT_SETS: dict[str, tuple[str, ...]] = {
 """Keypoint names of each set, in the order of its arrays. Left and right are the person's own."""
 
 # Where a keypoint sits: role of the joint that carries it, and offset in that bone's frame in units of the bone's
-# length. Written for the left side; X is negated on the right, as the bones themselves are mirrored.
+# length. The frame is the default human's: Y along the bone, Z as `_Z_FACES` says. Written for the left side; X is
+# negated on the right, as the bones themselves are mirrored.
 _SITES: dict[str, tuple[str, tuple[float, float, float]]] = {
     "nose": ("head", (0.0, 0.28, 0.64)),
     "head_top": ("head", (0.0, 1.0, 0.0)),
@@ -68,6 +69,16 @@ _SITES: dict[str, tuple[str, tuple[float, float, float]]] = {
 }
 
 
+# where the Z of a bone that carries keypoints beside its own axis faces at rest: along the body's left, forward, up
+_FORWARD, _DOWN = (0.0, 1.0, 0.0), (0.0, 0.0, -1.0)
+_Z_FACES = {
+    "head": _FORWARD,
+    "pelvis": _FORWARD,
+    **dict.fromkeys(_both("wrist", "ankle", "toes"), _DOWN),
+}
+_TOO_STEEP = 0.3  # a bone that runs along that direction, within the angle of this sine, keeps its own frame
+
+
 def site(keypoint: str) -> tuple[str, tuple[float, float, float]]:
     """Return where a keypoint sits on a human skeleton.
 
@@ -89,13 +100,45 @@ def site(keypoint: str) -> tuple[str, tuple[float, float, float]]:
 def sites(skeleton: Skeleton, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Return the joints [K] that carry keypoints, and the keypoints' offsets [K, 3] in their bones' frames, metres.
 
+    Bones may be rolled about their length in any way: where the palm, the sole and the face are follows from how the
+    skeleton stands at rest, in a T- or A-pose.
+
     Raises:
         KeypointsError: A keypoint has no place on a skeleton.
         SkeletonError: The skeleton lacks the role that carries one.
     """
     places = [site(name) for name in names]
     joints = np.array([skeleton.index(role) for role, _ in places])
-    return joints, np.array([offset for _, offset in places]) * skeleton.length[joints, None]
+    offsets = np.array([offset for _, offset in places]) * skeleton.length[joints, None]
+    rolls = _rolls(skeleton)
+    return joints, np.einsum("kij,kj->ki", rolls[joints], offsets)
+
+
+def _rolls(skeleton: Skeleton) -> np.ndarray:
+    """Return [J, 3, 3] from the frame that a bone of its role has in the default human to the bone's own."""
+    rolls = np.tile(np.eye(3), (len(skeleton), 1, 1))
+    sides = [f"{side}_{role}" for role in ("hip", "shoulder") for side in ("left", "right")]
+    if any(role not in skeleton.roles for role in sides):
+        return rolls
+    rest = skeleton.rest_matrices()
+    left_hip, right_hip, left_shoulder, right_shoulder = (rest[skeleton.index(role), :3, 3] for role in sides)
+    up = left_shoulder + right_shoulder - left_hip - right_hip
+    up = up / max(float(np.linalg.norm(up)), 1e-9)
+    left = left_hip - right_hip
+    left = left - up * (up @ left)
+    left = left / max(float(np.linalg.norm(left)), 1e-9)
+    body = np.stack([left, np.cross(left, up), up], axis=1)
+    for role, faces in _Z_FACES.items():
+        if role not in skeleton.roles:
+            continue
+        joint = skeleton.index(role)
+        own = rest[joint, :3, :3]
+        z = body @ np.array(faces)
+        z = z - own[:, 1] * (own[:, 1] @ z)
+        if np.linalg.norm(z) > _TOO_STEEP:
+            z = z / np.linalg.norm(z)
+            rolls[joint] = own.T @ np.stack([np.cross(own[:, 1], z), own[:, 1], z], axis=1)
+    return rolls
 
 
 @dataclass(frozen=True, eq=False)

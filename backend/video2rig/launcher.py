@@ -16,6 +16,7 @@ from typing import IO
 from .connection import ENVIRONMENT, Connection, ConnectionFileError, default_path
 from .errors import Video2RigError
 from .link import ServerError, Unreachable, probe
+from .parent import is_running
 
 COMMAND = "VIDEO2RIG_COMMAND"
 START_SECONDS = 90.0
@@ -113,6 +114,8 @@ class LocalServer:
         except Unreachable:
             return None
         except ServerError as error:
+            if not is_running(connection.pid):
+                return None  # what an older version left behind
             raise LaunchError(f"{error}; or end the server that runs now (process {connection.pid})") from error
         return connection
 

@@ -12,20 +12,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.spatial.transform import Rotation
 
 from . import __version__, weights
 from .camera import Camera
-from .contacts import Feet, find_contacts, hold
+from .contacts import Feet, find_contacts, floor_below, hold
 from .detection import BlazePose, FollowOne
 from .device import resolve_device, set_cpu_threads
 from .frames import VideoSource, fitted
 from .ground import estimate_up, place_camera, up_of_tilt
 from .human import DEFAULT_HEIGHT, default_human
-from .ik import BodyModel, NobodySeen, Pose, SequenceSolver, Solution
-from .keypoints import Keypoints
-from .motion import Contact, Motion
+from .ik import BodyModel, CameraSolver, NobodySeen, Pose, to_motion
+from .keypoints import KEYPOINT_SETS, Keypoints, sites
+from .motion import Contact
 from .settings import Settings
+from .skeleton import Skeleton
 from .take import Take
 from .wire import Limits
 
@@ -61,7 +61,9 @@ class Backend:
 class Pipeline:
     """One video on its way: frames are pushed in order, then the whole is solved."""
 
-    def __init__(self, settings: Settings, video: dict[str, Any], backend: Backend) -> None:
+    def __init__(
+        self, settings: Settings, video: dict[str, Any], backend: Backend, skeleton: Skeleton | None = None
+    ) -> None:
         """Begin a video.
 
         Args:
@@ -69,7 +71,14 @@ class Pipeline:
             video: Facts about it: ``width`` and ``height`` in pixels as displayed, ``fps``; all of them are kept in
                 the take.
             backend: The networks.
+            skeleton: What to solve, with its own proportions; None takes the default human and measures the person.
+
+        Raises:
+            SkeletonError: The skeleton lacks a joint that keypoints of the detector sit on.
         """
+        if skeleton is not None:
+            sites(skeleton, KEYPOINT_SETS["blazepose_33"])
+        self._skeleton = skeleton
         self._settings = settings
         self._video = dict(video)
         self._backend = backend
@@ -105,7 +114,8 @@ class Pipeline:
         Raises:
             NobodySeen: No frame shows a person.
         """
-        return solve_keypoints(self.keypoints(), self._settings, self._video, self._provenance(), progress)
+        keypoints, provenance = self.keypoints(), self._provenance()
+        return solve_keypoints(keypoints, self._settings, self._video, provenance, progress, self._skeleton)
 
     def keypoints(self) -> Keypoints:
         """Return what was seen of the person; no frame can be pushed after.
@@ -130,6 +140,7 @@ class Pipeline:
             "device": str(self._backend.device),
             "weights": weights.digests(self._settings.detector),
             "settings": self._settings.to_json(),
+            "proportions": "measured" if self._skeleton is None else "the armature's own",
         }
 
 
@@ -139,12 +150,14 @@ def solve_keypoints(
     video: dict[str, Any],
     provenance: dict[str, Any],
     progress: StageProgress = lambda stage, done, total: None,
+    skeleton: Skeleton | None = None,
 ) -> Take:
     """Solve keypoints, whichever detector they are from.
 
     Args:
         keypoints: T frames. settings: What the user chose.
         video: Facts about the video: ``width`` and ``height`` in pixels as displayed; the rest is passed on.
+        skeleton: What to solve, with its own proportions; None takes the default human and measures the person.
 
     Raises:
         NobodySeen: No frame shows a person.
@@ -156,44 +169,33 @@ def solve_keypoints(
     def of_stage(stage: str) -> Callable[[int, int], None]:
         return lambda done, total: progress(stage, done, total)
 
-    human = default_human(settings.height or DEFAULT_HEIGHT)
-    solver = SequenceSolver(human, keypoints, camera, settings.smoothing_hz, of_stage("measuring the body"))
+    body = default_human(settings.height or DEFAULT_HEIGHT, settings.rom) if skeleton is None else skeleton
+    solver = CameraSolver(
+        body,
+        keypoints,
+        camera,
+        settings.smoothing_hz,
+        estimate_lengths=skeleton is None,
+        estimate_focal=settings.field_of_view is None,
+        progress=of_stage("measuring the body"),
+    )
     model, feet = solver.model, Feet(solver.model)
     solution = solver.solve(of_stage("solving"))
-    camera = _place(camera, model, feet, solution.pose, settings.tilt)
+    camera = _place(solver.camera, model, feet, solution.pose, settings.tilt)
     contacts: tuple[Contact, ...] = ()
-    if settings.contacts == "auto":
+    if settings.contacts != "off":
         places = _to_world(feet.places(model, solution.pose), camera)
-        contacts, resting = find_contacts(feet, places, keypoints, camera)
-        anchors = hold(model, feet, places, resting, camera)
-        solution = solver.solve_again(solution, anchors, of_stage("holding feet still"))
-    motion = to_motion(model, solution, camera, keypoints.times, contacts, provenance)
-    return Take(motion, keypoints, camera, video)
-
-
-def to_motion(
-    model: BodyModel,
-    solution: Solution,
-    camera: Camera,
-    times: np.ndarray,
-    contacts: tuple[Contact, ...],
-    provenance: dict[str, Any],
-) -> Motion:
-    """Turn a solution from the camera's axes into the world, and its matrices into quaternions."""
-    pose = solution.pose
-    local = model.chain.local_rotations(model.full_angles(pose.angles)).clone()
+        contacts, resting = find_contacts(feet, places, keypoints, camera, always=settings.contacts == "always")
+        held, floor = hold(model, feet, places, resting, camera), floor_below(model, feet, camera)
+        solution = solver.solve_again(solution, held, floor, of_stage("holding feet still"))
     to_world = torch.tensor(camera.rotation.T)
-    local[:, 0] = model.chain.rest_rotation[0].T @ to_world @ pose.root_rotation
-    quaternions = Rotation.from_matrix(local.reshape(-1, 3, 3).numpy()).as_quat(scalar_first=True)
-    return Motion(
-        model.skeleton,
-        times,
-        quaternions.reshape(*local.shape[:2], 4),
-        _to_world(pose.root_position.numpy(), camera),
-        solution.confidence.clamp(0, 1).numpy(),
-        contacts,
-        provenance,
+    pose = Pose(
+        torch.tensor(_to_world(solution.pose.root_position.numpy(), camera)),
+        to_world @ solution.pose.root_rotation,
+        solution.pose.angles,
     )
+    motion = to_motion(model, model.no_stretch(), pose, solution.confidence, keypoints.times, contacts, provenance)
+    return Take(motion, keypoints, camera, video)
 
 
 def _to_world(points: np.ndarray, camera: Camera) -> np.ndarray:

@@ -21,6 +21,7 @@ from .link import Unreachable, probe
 from .parent import is_running
 from .session import PipelineFactory, SolvingPipeline
 from .settings import Settings
+from .skeleton import Skeleton
 from .switchboard import ServeError, Switchboard
 from .wire import Limits
 
@@ -107,14 +108,14 @@ class TorchPipelines:
         self.device = resolve_device(device)[1]
         self._backends: dict[str, Any] = {}
 
-    def __call__(self, settings: Settings, video: dict[str, Any]) -> SolvingPipeline:
+    def __call__(self, settings: Settings, video: dict[str, Any], skeleton: Skeleton | None) -> SolvingPipeline:
         """Return a pipeline for one video; called by one session at a time."""
         from .pipeline import Backend, Pipeline
 
         choice = self._choice if settings.device == "auto" else settings.device
         if choice not in self._backends:
             self._backends[choice] = Backend(choice)
-        return Pipeline(settings, video, self._backends[choice])
+        return Pipeline(settings, video, self._backends[choice], skeleton)
 
 
 def _refuse_second(path: Path) -> None:

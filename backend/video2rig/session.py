@@ -17,12 +17,16 @@ import numpy as np
 from .errors import Video2RigError
 from .link import CONTROL, FRAMES
 from .settings import Settings
+from .skeleton import Skeleton, SkeletonError
 from .take import Take
 from .wire import Limits, encode
 
 log = logging.getLogger(__name__)
 
 MAX_SIDE_OF_SOURCE = 1 << 16
+MAX_METRES = 1000.0
+"""No bone of a skeleton is longer, or further away."""
+MAX_NAME = 256
 PUSH_SECONDS = 0.5
 """A push should not take longer: progress, cancel and other sessions wait for its end."""
 PROGRESS_SECONDS = 0.1
@@ -42,7 +46,7 @@ class PipelineFactory(Protocol):
 
     device: str
 
-    def __call__(self, settings: Settings, video: dict[str, Any]) -> SolvingPipeline: ...
+    def __call__(self, settings: Settings, video: dict[str, Any], skeleton: Skeleton | None) -> SolvingPipeline: ...
 
 
 class Refusal(Exception):
@@ -96,6 +100,7 @@ class Session:
         name: str,
         settings: Settings,
         video: dict[str, Any],
+        skeleton: dict[str, Any],
         factory: PipelineFactory,
         limits: Limits,
         turns: Turns,
@@ -109,6 +114,7 @@ class Session:
         self.outcome: tuple[str, list[Any]] | None = None
         self.last_heard = time.monotonic()
         self._settings, self._video, self._factory = settings, check_video(video, limits), factory
+        self._skeleton = check_skeleton(skeleton, limits)
         self._limits, self._turns, self._post = limits, turns, post
         self._queue: queue.Queue[_Pushed | None] = queue.Queue()
         self._stop = threading.Event()
@@ -213,7 +219,7 @@ class Session:
         report = self._reporter()
         report("preparing", 0, 0)  # the first session loads the networks
         with self._turn(self._turns.detecting):
-            pipeline = self._factory(self._settings, self._video)
+            pipeline = self._factory(self._settings, self._video, self._skeleton)
         for batch in self._batches():
             images = np.stack([frame.image for frame in batch])
             times = np.array([frame.time for frame in batch])
@@ -305,3 +311,25 @@ def check_video(video: dict[str, Any], limits: Limits) -> dict[str, Any]:
         if type(value) not in (int, kind) or not lower <= value <= upper:
             raise Refusal("video", f"video: {name} is {str(value)[:40]}; it must lie between {lower:g} and {upper:g}")
     return dict(video)
+
+
+def check_skeleton(data: dict[str, Any], limits: Limits) -> Skeleton | None:
+    """Return the skeleton that a client wants solved; None, for an empty object, is the default human.
+
+    Raises:
+        Refusal: It is none, or beyond the limits.
+    """
+    if not data:
+        return None
+    joints = data.get("joints")
+    if isinstance(joints, list) and len(joints) > limits.joints:
+        raise Refusal("limit", f"skeleton: {len(joints)} joints; at most {limits.joints} are allowed")
+    try:
+        skeleton = Skeleton.from_json(data)
+    except SkeletonError as error:
+        raise Refusal("skeleton", str(error)) from error
+    if max(map(len, skeleton.names + skeleton.roles)) > MAX_NAME:
+        raise Refusal("limit", f"skeleton: a name is longer than {MAX_NAME} characters")
+    if max(np.abs(skeleton.offset).max(), skeleton.length.max()) > MAX_METRES:
+        raise Refusal("limit", f"skeleton: a bone is longer than {MAX_METRES:g} m, or further away")
+    return skeleton

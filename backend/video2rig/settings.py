@@ -12,9 +12,10 @@ from .errors import Video2RigError
 
 DEVICES = ("auto", "cpu", "cuda")
 DETECTORS = ("blazepose",)
-CONTACT_MODES = ("off", "auto")
+CONTACT_MODES = ("off", "auto", "always")
+ROM_PROFILES = ("clinical", "athlete", "kinepose", "opensim")
 
-_CHOICES = {"device": DEVICES, "detector": DETECTORS, "contacts": CONTACT_MODES}
+_CHOICES = {"device": DEVICES, "detector": DETECTORS, "contacts": CONTACT_MODES, "rom": ROM_PROFILES}
 # lower and upper bound, and what a user reads them in: a unit, and how many of them one of ours is
 _DEGREES = ("degrees", 180 / math.pi)
 _RANGES: dict[str, tuple[float, float, tuple[str, float]]] = {
@@ -43,6 +44,7 @@ class Settings:
         field_of_view: Angle across the longer side of the picture, radians; None takes that of a common phone.
         tilt: How far the camera looks down (positive) or up, radians; None estimates it from the person.
         contacts: Whether feet that rest on the floor are found and held still: ``"off"`` or ``"auto"``.
+        rom: Profile of the joints' ranges of motion, see `rom_profiles.py`.
     """
 
     device: str = "auto"
@@ -52,6 +54,7 @@ class Settings:
     field_of_view: float | None = None
     tilt: float | None = None
     contacts: str = "auto"
+    rom: str = "clinical"
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():

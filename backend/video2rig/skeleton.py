@@ -175,5 +175,19 @@ class Skeleton:
                 tuple(str(j["euler_order"]) for j in joints),
                 np.array([j["rom"] for j in joints], dtype=np.float64),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise SkeletonError(f"skeleton: unreadable description ({error})") from error
+
+
+def blender_finds(euler_order: str, bounds: np.ndarray) -> bool:
+    """Return whether Blender's decomposition of a rotation gives back every triple of angles inside a box.
+
+    Of the two triples that make a rotation Blender takes the one whose absolute angles add up to less. Limit Rotation
+    clamps those; it changes nothing inside its own limits if the middle axis of the order stays below 90 degrees and
+    the largest absolute angles of the three axes add up to less than 270.
+
+    Args:
+        euler_order: Order of the three angles. bounds: [3, 2] about x, y, z, radians.
+    """
+    largest = np.abs(bounds).max(axis=1)
+    return bool(largest.sum() < np.radians(270) and largest["XYZ".index(euler_order[1])] < np.pi / 2)

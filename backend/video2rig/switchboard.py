@@ -225,7 +225,8 @@ class Switchboard:
         except Video2RigError as error:
             raise Refusal("settings", str(error)) from error
         name = secrets.token_hex(16)
-        session = Session(name, settings, message["video"], self._factory, self._limits, self._turns, self._post)
+        video, skeleton = message["video"], message["skeleton"]
+        session = Session(name, settings, video, skeleton, self._factory, self._limits, self._turns, self._post)
         session.peers[CONTROL] = peer
         self._sessions[name] = session
         log.info("session %s: opened, %d of %d", name[:6], running + 1, self._limits.sessions)

@@ -18,7 +18,7 @@ import numpy as np
 
 from .errors import Video2RigError
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Raised when a peer of the older protocol would misread the newer one."""
 
 DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ("uint8", "int32", "int64", "float32", "float64")}
@@ -41,7 +41,7 @@ class Kind(NamedTuple):
 KINDS: dict[str, Kind] = {
     # client to server, control
     "hello": Kind({"package": str}),
-    "open": Kind({"settings": dict, "video": dict}),
+    "open": Kind({"settings": dict, "video": dict, "skeleton": dict}),
     "resume": Kind({"session": str}),
     "ping": Kind({"session": str}),
     "cancel": Kind({"session": str}),
@@ -60,8 +60,8 @@ KINDS: dict[str, Kind] = {
     # server to client, frames
     "result": Kind({"session": str, "take": dict}, arrays=True),
 }
-"""A `session` of "" means none. `next_index` of `ack` and `pong` counts the frames that were worked through, that
-of `opened` (like `received`) those that arrived: the client sends from there."""
+"""A `session` of "" means none, an empty `skeleton` the default human. `next_index` of `ack` and `pong` counts the
+frames that were worked through, that of `opened` (like `received`) those that arrived: the client sends from there."""
 
 _RESERVED = ("v", "type", "arrays")
 _NAMES = {str: "a text", int: "a whole number", float: "a number", dict: "an object"}
@@ -85,7 +85,8 @@ class Limits:
         frames: Frames of one session in all.
         sessions: Sessions at a time.
         idle_seconds: A session whose client is not heard of for so long is freed.
-        open_bytes: Size of the message that opens a session, which holds the settings.
+        open_bytes: Size of the message that opens a session, which holds the settings and the skeleton.
+        joints: Joints of the skeleton that a client wants solved.
     """
 
     max_side: int = 1280
@@ -93,7 +94,8 @@ class Limits:
     frames: int = 432_000
     sessions: int = 8
     idle_seconds: float = 120.0
-    open_bytes: int = 1 << 16
+    open_bytes: int = 1 << 18
+    joints: int = 256
 
     @property
     def frame_bytes(self) -> int:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 from reference import degrees_between, pose_matrices, quaternions_from_euler
 
 bpy = pytest.importorskip("bpy", reason="needs the bpy module or a Blender binary")
+
+PROFILES = ("clinical", "athlete", "kinepose", "opensim")
 
 
 def build(addon: Any, context: Any, skeleton: Any, name: str = "human") -> Any:
@@ -98,24 +101,52 @@ def limits_change(addon: Any, rig: Any, skeleton: Any, fractions: np.ndarray) ->
     return float(degrees_between(*found).max())
 
 
-def test_limits_change_nothing_at_corners(addon: Any, empty: Any, human: Any) -> None:
-    rig = build(addon, empty, human)
+@pytest.fixture(params=PROFILES)
+def limited(request: pytest.FixtureRequest, addon: Any) -> Any:
+    """The default human with each profile of joint limits."""
+    from video2rig.human import default_human
+
+    return addon.core.skeleton.Skeleton.from_json(default_human(rom=request.param).to_json())
+
+
+def test_limits_change_nothing_at_corners(addon: Any, empty: Any, limited: Any) -> None:
+    rig = build(addon, empty, limited)
     for corner in np.ndindex(2, 2, 2):
-        fractions = np.tile(np.array(corner, dtype=float), (len(human), 1))
-        assert limits_change(addon, rig, human, fractions) < 0.01, f"corner {corner}"
+        fractions = np.tile(np.array(corner, dtype=float), (len(limited), 1))
+        assert limits_change(addon, rig, limited, fractions) < 0.01, f"corner {corner}"
 
 
-def test_limits_change_nothing_inside(addon: Any, empty: Any, human: Any) -> None:
-    rig = build(addon, empty, human)
+def test_limits_change_nothing_inside(addon: Any, empty: Any, limited: Any) -> None:
+    rig = build(addon, empty, limited)
     edge_or_inside = st.one_of(st.sampled_from([0.0, 1.0]), st.floats(0, 1))
-    rows = st.lists(st.tuples(edge_or_inside, edge_or_inside, edge_or_inside), min_size=len(human), max_size=len(human))
+    count = len(limited)
+    rows = st.lists(st.tuples(edge_or_inside, edge_or_inside, edge_or_inside), min_size=count, max_size=count)
 
-    @settings(max_examples=150, deadline=None, database=None)
+    @settings(max_examples=100, deadline=None, database=None)
     @given(rows)
     def check(fractions: list[tuple[float, float, float]]) -> None:
-        assert limits_change(addon, rig, human, np.array(fractions)) < 0.01
+        assert limits_change(addon, rig, limited, np.array(fractions)) < 0.01
 
     check()
+
+
+def test_a_box_beyond_the_rule_is_changed_by_its_limits(addon: Any, empty: Any, human: Any) -> None:
+    """The rule that every profile obeys is needed: pitchers' external rotation, whole, would be clamped away."""
+    joint = human.index("left_shoulder")
+    rom = human.rom.copy()
+    rom[joint] = np.radians([[-80, 84], [-132, 70], [-95, 95]])
+    wide = dataclasses.replace(human, rom=rom)
+    rig = build(addon, empty, wide)
+    fractions = np.full((len(wide), 3), 0.5)
+    fractions[joint] = (1.0, 0.0, 1.0)
+    assert limits_change(addon, rig, wide, fractions) > 10
+
+
+def test_the_panel_offers_every_profile(addon: Any, empty: Any) -> None:
+    items = empty.scene.video2rig.bl_rna.properties["rom"].enum_items
+    assert tuple(item.identifier for item in items) == addon.core.settings.ROM_PROFILES == PROFILES
+    empty.scene.video2rig.rom = "athlete"
+    assert empty.scene.video2rig.settings().rom == "athlete"
 
 
 def test_limits_hold_a_hand_that_goes_too_far(addon: Any, empty: Any, human: Any) -> None:

@@ -10,7 +10,12 @@ import pytest
 
 from strategies import random_take
 from video2rig import weights
+from video2rig.angles import joint_angles
 from video2rig.cli import main
+from video2rig.formats.angles_csv import read_csv
+from video2rig.formats.bvh_reader import read_bvh
+from video2rig.formats.mot import read_mot
+from video2rig.formats.trc import read_trc
 from video2rig.kinematics import joint_positions
 from video2rig.take import Take
 
@@ -48,6 +53,27 @@ def test_solve_makes_a_take_and_tells_its_progress(tmp_path: Path, capsys: pytes
     assert all(line["done"] <= line["total"] for line in lines)
 
 
+def test_a_profile_of_joint_limits_is_solved_with_and_reported(tmp_path: Path, capsys) -> None:
+    needs_weights()
+    video = beginning_of_sample(tmp_path / "clip.mp4", 8)
+    out = tmp_path / "take.npz"
+    assert main(["solve", str(video), "-o", str(out), "--device", "cpu", "--rom", "kinepose"]) == 0
+    told = capsys.readouterr().err
+    motion = Take.load(out).motion
+    knee = motion.skeleton.index("left_knee")
+    assert np.degrees(motion.skeleton.rom[knee, 0]).tolist() == pytest.approx([0, 137.52])
+    assert motion.provenance["settings"]["rom"] == "kinepose"
+    first = told.splitlines()[1] if "range of motion" in told else ""
+    assert main(["report", str(out), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["frames"] == 8
+    for stay in report["at_bounds"][:4]:
+        assert f"{stay['title']} at its bound" in told
+    assert bool(first) == (not report["at_bounds"])
+    assert main(["report", str(out)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == max(len(report["at_bounds"]), 1)
+
+
 def test_joints_are_written_in_the_cameras_axes(tmp_path: Path) -> None:
     take = random_take(np.random.default_rng(0))
     take.save(tmp_path / "take.npz")
@@ -61,12 +87,36 @@ def test_joints_are_written_in_the_cameras_axes(tmp_path: Path) -> None:
         assert np.array_equal(file["time"], take.motion.times)
 
 
+def test_a_take_is_exported_in_the_format_of_the_suffix(tmp_path: Path) -> None:
+    take = random_take(np.random.default_rng(0))
+    take.save(tmp_path / "take.npz")
+    for suffix in (".mot", ".trc", ".csv", ".BVH"):
+        assert main(["export", str(tmp_path / "take.npz"), "-o", str(tmp_path / f"take{suffix}")]) == 0
+    knee = joint_angles(take.motion)["knee_angle_r"]
+    for angles in (read_mot(tmp_path / "take.mot"), read_csv(tmp_path / "take.csv")):
+        assert np.allclose(angles["knee_angle_r"], knee, atol=1e-9) and np.allclose(angles.times, take.motion.times)
+    assert read_trc(tmp_path / "take.trc").names == take.keypoints.names
+    assert read_bvh(tmp_path / "take.BVH").skeleton.names[0] == take.motion.skeleton.names[0]
+
+
+def test_what_was_there_stays_where_an_export_fails(tmp_path: Path, capsys) -> None:
+    random_take(np.random.default_rng(0)).save(tmp_path / "take.npz")
+    (tmp_path / "folder.mot").mkdir()
+    assert main(["export", str(tmp_path / "take.npz"), "-o", str(tmp_path / "folder.mot")]) == 1
+    assert "cannot be written" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.mot", "take.npz"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["solve", "absent.mp4", "-o", "take.npz"], "absent.mp4"),
         (["solve", "absent.mp4", "-o", "take.npz", "--height", "17"], "height"),
         (["joints", "absent.npz", "-o", "joints.npz"], "absent.npz"),
+        (["export", "absent.npz", "-o", "take.mot"], "absent.npz"),
+        (["export", "absent.npz", "-o", "take.fbx"], "there are .mot, .trc, .csv, .bvh"),
+        (["export", "absent.npz", "-o", "take"], "no format"),
+        (["report", "absent.npz"], "absent.npz"),
     ],
 )
 def test_trouble_is_one_line_and_a_code(
@@ -106,7 +156,8 @@ def test_the_command_is_installed_and_tells_its_version() -> None:
     assert "video2rig 0." in subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def test_wrong_usage_is_code_two() -> None:
+@pytest.mark.parametrize("arguments", [["solve"], ["solve", "a.mp4", "-o", "take.npz", "--rom", "dancer"]])
+def test_wrong_usage_is_code_two(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        main(["solve"])
+        main(arguments)
     assert stop.value.code == 2

@@ -9,13 +9,15 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from synthetic import FACING, Scene, moving_person, see
+from video2rig.bounds import joint_angles
+from video2rig.human import default_human
 from video2rig.ik import BodyModel, NobodySeen, Pose
 from video2rig.ik.prior import relaxed_pose
 from video2rig.keypoints import KEYPOINT_SETS
 from video2rig.kinematics import joint_positions, keypoint_positions
-from video2rig.pipeline import solve_keypoints
+from video2rig.pipeline import Pipeline, solve_keypoints
 from video2rig.settings import Settings
-from video2rig.skeleton import Skeleton
+from video2rig.skeleton import Skeleton, SkeletonError
 from video2rig.take import Take
 
 FACTS = {"name": "clip.mp4", "width": 1280, "height": 720, "fps": 30.0}
@@ -103,6 +105,37 @@ def test_feet_in_contact_are_held(scene: Scene) -> None:
         return float(np.linalg.norm(np.diff(heels, axis=0), axis=-1).mean())
 
     assert slide(held) < 0.4 * slide(free)
+
+
+@pytest.mark.parametrize("name", ["athlete", "kinepose", "opensim"])
+def test_a_profile_is_what_is_solved(scene: Scene, name: str) -> None:
+    motion = solve(scene, rom=name, contacts="off").motion
+    rom = default_human(rom=name).rom
+    assert np.array_equal(motion.skeleton.rom, rom)
+    angles = joint_angles(motion)[:, 1:]
+    assert (angles >= rom[1:, :, 0] - 1e-7).all() and (angles <= rom[1:, :, 1] + 1e-7).all()
+
+
+def test_a_rigs_own_skeleton_is_solved_as_it_is(scene: Scene) -> None:
+    """Its proportions are kept, and what an animator limited, locked or left free is what bounds the motion."""
+    human = default_human(1.9).scaled(np.linspace(0.95, 1.05, 22))
+    rom, orders = human.rom.copy(), list(human.euler_order)
+    rom[human.index("left_knee"), 0] = np.radians([20, 40])
+    rom[human.index("right_elbow"), 1] = 0.0
+    rom[human.index("right_shoulder")] = [-np.pi, np.pi]
+    orders[human.index("right_shoulder")] = "XYZ"
+    mine = dataclasses.replace(human, rom=rom, euler_order=tuple(orders))
+    take = solve_keypoints(scene.keypoints, Settings(height=1.5), FACTS, {}, skeleton=mine)
+    assert take.motion.skeleton.to_json() == mine.to_json()
+    knee = joint_angles(take.motion)[:, mine.index("left_knee"), 0]
+    assert np.degrees(knee).min() >= 20 - 1e-6 and np.degrees(knee).max() <= 40 + 1e-6
+    assert np.isfinite(take.motion.rotations).all()
+
+
+def test_a_rig_without_the_joints_that_were_seen_is_refused_before_any_frame(scene: Scene) -> None:
+    headless = dataclasses.replace(default_human(), roles=("",) * 22)
+    with pytest.raises(SkeletonError, match="no joint 'head'"):
+        Pipeline(Settings(), {"fps": 30.0}, None, headless)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["coco_17", "halpe_26", "h36m_17"])

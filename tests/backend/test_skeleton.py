@@ -103,7 +103,10 @@ def test_a_skeleton_that_contradicts_itself_is_refused(change: dict, message: st
         dataclasses.replace(human, **{field: make(human) for field, make in change.items()})
 
 
-@pytest.mark.parametrize("data", [None, {}, {"joints": 3}, {"joints": [{"name": "spine"}]}, {"joints": []}])
+_ENDLESS = {"joints": [{**default_human().to_json()["joints"][0], "parent": float("inf")}]}
+
+
+@pytest.mark.parametrize("data", [None, {}, {"joints": 3}, {"joints": [{"name": "spine"}]}, {"joints": []}, _ENDLESS])
 def test_an_unreadable_description_is_refused(data: object) -> None:
     with pytest.raises(SkeletonError):
         Skeleton.from_json(data)

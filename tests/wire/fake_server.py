@@ -22,6 +22,7 @@ from video2rig.keypoints import KEYPOINT_SETS, Keypoints
 from video2rig.motion import Motion
 from video2rig.server import serve
 from video2rig.settings import Settings
+from video2rig.skeleton import Skeleton
 from video2rig.take import Take
 from video2rig.wire import Limits
 
@@ -32,7 +33,15 @@ STEPS = 5
 class FakePipeline:
     """Turns pixels into a take without seeing anything in them: every frame's sum is a keypoint."""
 
-    def __init__(self, settings: Settings, video: dict[str, Any], push_seconds: float, solve_seconds: float) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        video: dict[str, Any],
+        push_seconds: float,
+        solve_seconds: float,
+        skeleton: Skeleton | None = None,
+    ) -> None:
+        self._skeleton = skeleton or SKELETON
         self._settings, self._video = settings, video
         self._push_seconds, self._solve_seconds = push_seconds, solve_seconds
         self._sums: list[float] = []
@@ -53,7 +62,7 @@ class FakePipeline:
             raise Video2RigError("nobody is this tall")
         if self._settings.height == 2.4:
             raise ZeroDivisionError("a defect")
-        frames, joints = len(self._times), len(SKELETON)
+        frames, joints = len(self._times), len(self._skeleton)
         rotations = np.zeros((frames, joints, 4))
         rotations[..., 0] = 1.0
         names = KEYPOINT_SETS["blazepose_33"]
@@ -61,7 +70,7 @@ class FakePipeline:
         positions[:, 0, 0] = np.array(self._sums) % 65521
         positions[:, 0, 1] = self._scales
         motion = Motion(
-            SKELETON,
+            self._skeleton,
             np.array(self._times),
             rotations,
             np.zeros((frames, 3)),
@@ -81,8 +90,8 @@ class FakeFactory:
     def __init__(self, push_seconds: float = 0.0, solve_seconds: float = 0.0) -> None:
         self.push_seconds, self.solve_seconds = push_seconds, solve_seconds
 
-    def __call__(self, settings: Settings, video: dict[str, Any]) -> FakePipeline:
-        return FakePipeline(settings, video, self.push_seconds, self.solve_seconds)
+    def __call__(self, settings: Settings, video: dict[str, Any], skeleton: Skeleton | None) -> FakePipeline:
+        return FakePipeline(settings, video, self.push_seconds, self.solve_seconds, skeleton)
 
 
 def main() -> int:

@@ -21,6 +21,7 @@ from video2rig.connection import Connection
 from video2rig.frames import Frame, VideoInfo, VideoSource
 from video2rig.link import CONTROL, Link
 from video2rig.settings import Settings
+from video2rig.skeleton import Skeleton
 from video2rig.take import Take
 from video2rig.wire import Message, encode
 
@@ -139,6 +140,7 @@ def run(
     cancelled: threading.Event | None = None,
     restart: Callable[[], Connection] | None = None,
     timing: Timing = QUICK,
+    skeleton: Skeleton | None = None,
 ) -> tuple[Take, list[Progress]]:
     """Solve, and return the take with all progress."""
     told: list[Progress] = []
@@ -150,6 +152,7 @@ def run(
         cancelled=cancelled or threading.Event(),
         restart=restart,
         timing=timing,
+        skeleton=skeleton,
     )
     return take, told
 
@@ -184,7 +187,7 @@ def await_message(link: Link, *wanted: str) -> Message:
 def open_session(link: Link, **changes: Any) -> str:
     """Open a session with plausible facts and return its name."""
     video = {"name": "v.mp4", "width": 64, "height": 48, "fps": 25.0, "frame_count": 10, "duration": 0.4} | changes
-    return ask(link, encode("open", settings={}, video=video), "opened")["session"]
+    return ask(link, encode("open", settings={}, video=video, skeleton={}), "opened")["session"]
 
 
 def frame_parts(session: str, index: int, image: np.ndarray | None = None, **changes: Any) -> list[Any]:

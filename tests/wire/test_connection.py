@@ -9,6 +9,7 @@ import pytest
 import zmq
 
 from video2rig.connection import ENVIRONMENT, Connection, ConnectionFileError, default_path
+from video2rig.wire import PROTOCOL
 
 posix = pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX's")
 
@@ -22,7 +23,7 @@ def connection(**changes) -> Connection:
         "client_public": client.decode(),
         "client_secret": secret.decode(),
         "pid": 1,
-        "protocol": 1,
+        "protocol": PROTOCOL,
         "version": "0.1.0",
     }
     return Connection(**(values | changes))

@@ -91,6 +91,14 @@ def test_a_left_over_connection_file_is_replaced(launch, tmp_path: Path):
     assert launch().ensure() != stale
 
 
+def test_what_an_older_version_left_behind_is_replaced(launch, tmp_path: Path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    stale = connection(control_endpoint="tcp://127.0.0.1:9", protocol=1, pid=ended.pid)
+    stale.save(tmp_path / "connection.json")
+    assert launch().ensure() != stale
+
+
 def test_a_killed_server_is_started_again_in_mid_video(launch):
     server = launch()
     first = server.ensure()

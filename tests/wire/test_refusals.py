@@ -29,6 +29,7 @@ from hypothesis import strategies as st
 from video2rig.client import ServerError, Unreachable, probe
 from video2rig.connection import Connection
 from video2rig.frames import VideoError
+from video2rig.human import default_human
 from video2rig.link import CONTROL, FRAMES, Link
 from video2rig.settings import Settings
 from video2rig.wire import encode
@@ -65,11 +66,18 @@ def test_an_address_that_cannot_be(shared_server, host):
 def test_another_protocol_is_refused_with_both_versions(shared_server):
     header = json.loads(bytes(encode("hello", package="9.9.9")[0]))
     with Link(shared_server.connection) as link:
-        error = ask(link, [json.dumps(header | {"v": 2}).encode()], "error")
+        error = ask(link, [json.dumps(header | {"v": 1}).encode()], "error")
     assert error["code"] == "version"
-    assert "protocol 2" in error["message"] and "protocol 1" in error["message"] and "\n" not in error["message"]
-    with pytest.raises(ServerError, match=r"speaks protocol 2 \(video2rig .*this client protocol 1"):
-        run(SyntheticVideo(), dataclasses.replace(shared_server.connection, protocol=2))
+    assert "protocol 1" in error["message"] and "protocol 2" in error["message"] and "\n" not in error["message"]
+    with pytest.raises(ServerError, match=r"speaks protocol 1 \(video2rig .*this client protocol 2"):
+        run(SyntheticVideo(), dataclasses.replace(shared_server.connection, protocol=1))
+
+
+def human(**changes) -> dict:
+    """The default human as JSON, one of its joints changed."""
+    data = default_human().to_json()
+    data["joints"][5] |= changes
+    return data
 
 
 @pytest.mark.parametrize(
@@ -77,16 +85,24 @@ def test_another_protocol_is_refused_with_both_versions(shared_server):
     [
         ({"settings": {"smoothing": 3}}, "settings: there is no 'smoothing'"),
         ({"settings": {"height": 90}}, "settings: height is 90"),
-        ({"settings": {"height": "x" * 70_000}}, None),
+        ({"settings": {"height": "x" * 270_000}}, None),
         ({"video": {"width": 0}}, "width is 0"),
         ({"video": {"fps": -1.0}}, "fps is -1.0"),
         ({"video": {"frame_count": 10**9}}, "frame_count"),
         ({"video": {"path": "/etc/passwd"}}, "expected exactly the entries"),
+        ({"skeleton": {"bones": []}}, "skeleton: unreadable description"),
+        ({"skeleton": {"joints": [{}] * 257}}, "257 joints; at most 256 are allowed"),
+        ({"skeleton": human(length=10**400)}, "skeleton: unreadable description"),
+        ({"skeleton": human(name="x" * 300)}, "a name is longer than 256"),
+        ({"skeleton": human(length=1e6)}, "a bone is longer than 1000 m"),
+        ({"skeleton": human(rom=[[1, -1]] * 3)}, "lower bound above its upper"),
+        ({"skeleton": human(rest_rotation=[[[]] * 9])}, "skeleton"),
     ],
 )
 def test_a_bad_request_is_refused_in_one_line(shared_server, changes, text):
     video = {"name": "v", "width": 64, "height": 48, "fps": 25.0, "frame_count": 10, "duration": 0.4}
-    request = encode("open", settings=changes.get("settings", {}), video=video | changes.get("video", {}))
+    asked = {name: changes.get(name, {}) for name in ("settings", "skeleton")}
+    request = encode("open", video=video | changes.get("video", {}), **asked)
     with Link(shared_server.connection) as link:
         if text is None:  # beyond what its sockets take
             with pytest.raises(Unreachable):
@@ -202,7 +218,7 @@ def test_the_server_survives_random_messages(shared_server, channel, parts):
 def test_deep_nesting_does_not_end_the_server(shared_server):
     video = {"name": "v", "width": 64, "height": 48, "fps": 25.0, "frame_count": 10, "duration": 0.4}
     for depth in range(100, 3000, 100):
-        header = {"v": 1, "type": "open", "video": video, "settings": {"height": 7}}
+        header = {"v": 2, "type": "open", "video": video, "settings": {"height": 7}, "skeleton": {}}
         parts = [json.dumps(header).replace(": 7", ": " + "[" * depth + "]" * depth).encode()]
         with Link(shared_server.connection) as link:
             assert "\n" not in ask(link, parts, "error")["message"]

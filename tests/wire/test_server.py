@@ -27,9 +27,10 @@ from harness import (
     wait_free,
 )
 
-from video2rig.client import Progress, Unreachable, solve
+from video2rig.client import Progress, ServerError, Unreachable, solve
 from video2rig.connection import Connection
 from video2rig.errors import Cancelled
+from video2rig.human import default_human
 from video2rig.link import FRAMES, Link
 from video2rig.settings import Settings
 from video2rig.take import Take
@@ -44,6 +45,19 @@ def test_a_video_comes_back_as_its_take(shared_server):
     last = [progress for progress in told if progress.stage == "detecting"][-1]
     assert (last.done, last.total) == (60, 60) and last.fps > 0 and last.seconds_left == 0
     wait_free(shared_server.connection)
+
+
+def test_a_skeleton_of_the_clients_is_what_is_solved(shared_server):
+    mine = default_human(1.2, "athlete").scaled(np.linspace(0.9, 1.1, 22))
+    take, _ = run(SyntheticVideo(5), shared_server.connection, skeleton=mine)
+    assert take.motion.skeleton.to_json() == mine.to_json()
+
+
+def test_a_skeleton_beyond_the_limit_of_joints_is_refused(start_server):
+    server = start_server("--limits", json.dumps({"joints": 21}))
+    with pytest.raises(ServerError, match="22 joints; at most 21 are allowed"):
+        run(SyntheticVideo(5), server.connection, skeleton=default_human())
+    assert_same(run(SyntheticVideo(5), server.connection)[0], expected(SyntheticVideo(5)))
 
 
 def test_large_frames_are_shrunk_to_what_the_server_takes(shared_server):

@@ -1,2 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whole-sequence temporal inverse kinematics, inside each joint's range of motion."""
+
+from .evidence import Contacts, Floor
+from .from_camera import CameraSolver, RotationPrior, Solution
+from .from_markers import solve_markers
+from .model import BodyModel, Pose
+from .to_motion import NobodySeen, to_motion
+
+__all__ = [
+    "BodyModel",
+    "CameraSolver",
+    "Contacts",
+    "Floor",
+    "NobodySeen",
+    "Pose",
+    "RotationPrior",
+    "Solution",
+    "solve_markers",
+    "to_motion",
+]

@@ -83,9 +83,7 @@ def branches_of(model: BodyModel) -> list[Branch]:
     return branches
 
 
-def try_other_starts(
-    objective: Objective, branches: list[Branch], pose: Pose, iterations: int = 8
-) -> Pose:
+def try_other_starts(objective: Objective, branches: list[Branch], pose: Pose, iterations: int = 8) -> Pose:
     """Solve branches that miss their points again from angles spread over their range, frame by frame.
 
     Args:
@@ -99,7 +97,7 @@ def try_other_starts(
     frames = stuck.any(1).nonzero()[:, 0]
     if not len(frames):
         return pose
-    spread = torch.tensor(qmc.Halton(len(model.lower), seed=1).random(_STARTS), device=model.device)
+    spread = torch.tensor(qmc.Halton(len(model.lower), scramble=False).random(_STARTS + 1)[1:], device=model.device)
     starts = model.lower + (model.upper - model.lower) * (0.1 + 0.8 * spread)
 
     def repeated(array: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
-import torch
 from torch import Tensor
 
 from . import terms
@@ -30,15 +29,16 @@ class Positions(_OverFrames):
 
     Attributes:
         target: [B, T, K, 3] metres. confidence: [B, T, K], 0 where a point was not seen.
-        deviation: [] standard deviation of a fully trusted coordinate, metres.
+        deviation: [] standard deviation of a fully trusted coordinate, metres; least_deviation: [] below which no
+            estimate may bring it.
         robust: Whether outliers are bounded.
     """
 
     target: Tensor
     confidence: Tensor
     deviation: Tensor
+    least_deviation: Tensor
     robust: bool = True
-    least_deviation: ClassVar[float] = 1e-4
     over_frames: ClassVar[tuple[str, ...]] = ("target", "confidence")
 
     @property
@@ -61,15 +61,17 @@ class Rays(_OverFrames):
     Attributes:
         rays: [B, T, K, 2] x / z and y / z under the expected focal length. confidence: [B, T, K].
         depth: [B, T] rough distance along the camera's axis, metres; it turns an error in metres into an angle.
-        deviation: [] standard deviation of a fully trusted point, metres at the person.
+        deviation: [] standard deviation of a fully trusted point, metres at the person; least_deviation: [] below
+            which no estimate may bring it.
+        robust: Whether outliers are bounded.
     """
 
     rays: Tensor
     confidence: Tensor
     depth: Tensor
     deviation: Tensor
+    least_deviation: Tensor
     robust: bool = True
-    least_deviation: ClassVar[float] = 2e-3
     over_frames: ClassVar[tuple[str, ...]] = ("rays", "confidence", "depth")
 
     @property
@@ -99,15 +101,17 @@ class Directions(_OverFrames):
     Attributes:
         first: Number of the feature that the first segment is.
         direction: [B, T, P, 3] unit vectors. confidence: [B, T, P].
-        deviation: [3] standard deviation along each axis, metres at a segment's end.
+        deviation: [3] standard deviation along each axis, metres at a segment's end; least_deviation: [3] below which
+            no estimate may bring it.
+        robust: Whether outliers are bounded.
     """
 
     first: int
     direction: Tensor
     confidence: Tensor
     deviation: Tensor
+    least_deviation: Tensor
     robust: bool = True
-    least_deviation: ClassVar[float] = 1e-3
     over_frames: ClassVar[tuple[str, ...]] = ("direction", "confidence")
 
     @property

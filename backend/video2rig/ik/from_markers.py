@@ -18,6 +18,9 @@ from .objective import Objective
 from .sequence import Progress, Sequence, estimate, solve_all, with_deviations
 from .to_motion import NobodySeen, fill_gaps, joint_confidence, to_motion
 
+_LEAST_NOISE = 1e-4
+"""Metres: markers without noise are still not followed further than the arithmetic goes."""
+
 _LENGTH_DEVIATION, _SIZE_DEVIATION = 0.1, 0.15
 """How far single lengths stray from the skeleton's, and all of them together: of their logarithms."""
 
@@ -61,19 +64,14 @@ def solve_markers(
         confidence = torch.tensor(markers.confidence[seen], device=device)
         spots = torch.tensor(np.nan_to_num(markers.positions[seen]), device=device)
         times = markers.times[seen]
-        interval = float(np.median(np.diff(times))) if len(times) > 1 else 1.0
-        neutral, width = (model.lower + model.upper) / 2, (model.upper - model.lower)
-        evidence = Positions(spots[None], confidence[None], torch.tensor(1e-3, dtype=spots.dtype, device=device))
-        objective = Objective(
-            model, [evidence], neutral, width, shared=_length_prior(model) if estimate_lengths else None
-        )
-        sequence = Sequence(objective, times, interval, spots, confidence)
-        lengths = _first_lengths(model, spots, confidence) if estimate_lengths else model.no_stretch()
+        sequence = sequence_of_points(model, times, spots, confidence, estimate_lengths)
+        objective = sequence.objective
+        lengths = first_lengths(model, spots, confidence) if estimate_lengths else model.no_stretch()
         estimates, pose = estimate(sequence, lengths, smoothing_hz, progress)
         pose, shared = solve_all(sequence, estimates, pose, progress)
         if estimate_lengths:
             lengths = shared[: model.groups]
-        found = objective.over(with_deviations([evidence], estimates))
+        found = objective.over(with_deviations(objective.evidence, estimates))
         if not estimate_lengths:
             found = found.given(lengths)
         misses = found.misses(pose.reshape(1, -1), shared[None])[0]
@@ -83,6 +81,24 @@ def solve_markers(
     return to_motion(model, lengths, pose, trust, markers.times)
 
 
+def sequence_of_points(
+    model: BodyModel, times: np.ndarray, spots: Tensor, confidence: Tensor, estimate_lengths: bool
+) -> Sequence:
+    """Return T frames in which points were seen in 3D as the solver takes them.
+
+    Args:
+        model: The body. times: [T] seconds, rising.
+        spots: [T, K, 3] metres; any finite value where not seen. confidence: [T, K], 0 where not seen.
+        estimate_lengths: Whether the lengths of the bones are unknown.
+    """
+    interval = float(np.median(np.diff(times))) if len(times) > 1 else 1.0
+    neutral, width = (model.lower + model.upper) / 2, (model.upper - model.lower)
+    least = torch.tensor(_LEAST_NOISE, dtype=spots.dtype, device=model.device)
+    evidence = Positions(spots[None], confidence[None], least, least)
+    objective = Objective(model, [evidence], neutral, width, shared=_length_prior(model) if estimate_lengths else None)
+    return Sequence(objective, times, interval, spots, confidence)
+
+
 def _length_prior(model: BodyModel) -> Tensor:
     """Return the inverse covariance [G, G] of the logarithms of the lengths."""
     groups = model.groups
@@ -90,7 +106,7 @@ def _length_prior(model: BodyModel) -> Tensor:
     return torch.tensor(np.linalg.inv(covariance), device=model.device)
 
 
-def _first_lengths(model: BodyModel, spots: Tensor, confidence: Tensor) -> Tensor:
+def first_lengths(model: BodyModel, spots: Tensor, confidence: Tensor) -> Tensor:
     """Return [G] logarithms of the lengths that distances between neighbouring joints tell.
 
     Lengths that no two points tell take the typical factor of those that are told.
@@ -107,6 +123,7 @@ def _first_lengths(model: BodyModel, spots: Tensor, confidence: Tensor) -> Tenso
         if both.any():
             distance = (spots[both, one] - spots[both, two]).norm(dim=-1).median()
             told.setdefault(group, []).append(float(distance) / float(np.linalg.norm(skeleton.offset[joint])))
-    usual = np.median([np.mean(factors) for factors in told.values()]) if told else 1.0
-    factors = [np.mean(told[group]) if group in told else usual for group in range(model.groups)]
-    return torch.tensor(np.log(np.clip(factors, 0.3, 3.0)), device=model.device)
+    means = {group: float(np.mean(factors)) for group, factors in told.items()}
+    usual = float(np.median(list(means.values()))) if means else 1.0
+    factors = np.array([means.get(group, usual) for group in range(model.groups)])
+    return torch.tensor(np.log(factors.clip(0.3, 3.0)), device=model.device)

@@ -12,7 +12,7 @@ import numba
 import numpy as np
 
 # of fast mathematics all but the promise that there is no NaN and no infinity
-_compiled = numba.njit(
+compiled = numba.njit(
     cache=True, fastmath={"contract", "reassoc", "nsz", "arcp", "afn"}, nogil=True, error_model="numpy"
 )
 
@@ -43,7 +43,7 @@ class Topology(NamedTuple):
     moves: np.ndarray
 
 
-@_compiled
+@compiled
 def _forward(t, root_position, root_rotation, angles, offset, place, turn, axes):
     """Fill place [J, 3], turn [J, 3, 3] (global) and axes [A, 3] (global, of each angle) of one frame."""
     place[0], turn[0] = root_position, root_rotation
@@ -73,7 +73,7 @@ def _forward(t, root_position, root_rotation, angles, offset, place, turn, axes)
                 own[r, third] = cos * c - sin * b
 
 
-@_compiled
+@compiled
 def _site(t, k, place, turn, site_offset, point):
     joint = t.site_joint[k]
     for r in range(3):
@@ -85,7 +85,7 @@ def _site(t, k, place, turn, site_offset, point):
         )
 
 
-@_compiled
+@compiled
 def points(t, root_position, root_rotation, angles, offset, site_offset):
     """Return the points of frames, [B, T, K, 3] metres.
 
@@ -104,7 +104,7 @@ def points(t, root_position, root_rotation, angles, offset, site_offset):
     return result
 
 
-@_compiled
+@compiled
 def _add_columns(t, k, sign, skip_root, point, place, axes, origin, feature, jacobian):
     """Add the derivatives of point k, times a sign, to the columns [n, 3] of a feature."""
     if not skip_root:
@@ -128,7 +128,7 @@ def _add_columns(t, k, sign, skip_root, point, place, axes, origin, feature, jac
             jacobian[i, 2] += sign * (axes[dof, 0] * y - axes[dof, 1] * x)
 
 
-@_compiled
+@compiled
 def _add_stretch(t, k, sign, place, turn, offset, point, stretch):
     """Add the derivatives [G, 3] of point k by the logarithms of the lengths, times a sign."""
     joint = t.site_joint[k]
@@ -143,7 +143,7 @@ def _add_stretch(t, k, sign, place, turn, offset, point, stretch):
         joint = parent
 
 
-@_compiled
+@compiled
 def normal_equations(
     t, root_position, root_rotation, angles, offset, site_offset, pull, information, lengths, hessian, gradient,
     coupling, shared_hessian, shared_gradient,
@@ -178,7 +178,9 @@ def normal_equations(
                 jacobian[:size] = 0.0
                 _add_columns(t, end, 1.0, begin >= 0, spots[end], place, axes, root_position[b, f], feature, jacobian)
                 if begin >= 0:
-                    _add_columns(t, begin, -1.0, True, spots[begin], place, axes, root_position[b, f], feature, jacobian)
+                    _add_columns(
+                        t, begin, -1.0, True, spots[begin], place, axes, root_position[b, f], feature, jacobian
+                    )
                 for i in range(size):
                     x, y, z = jacobian[i, 0], jacobian[i, 1], jacobian[i, 2]
                     row = t.columns[feature, i]
@@ -211,28 +213,81 @@ def normal_equations(
                         shared_hessian[b, q, o] += a * stretch[o, 0] + c * stretch[o, 1] + e * stretch[o, 2]
 
 
-@_compiled
-def fill_band(hessian, bands, free, damping, band):
-    """Write the normal matrix of one clip in LAPACK's lower banded form, transposed; unknowns not free are decoupled.
+@compiled
+def retract(root_position, root_rotation, angles, step, lower, upper):
+    """Return moved poses of N frames; a step [N, D] moves the root, turns it from the left, and changes the angles.
+
+    Angles stop at their bounds [A].
+    """
+    position, rotation, moved = np.empty_like(root_position), np.empty_like(root_rotation), np.empty_like(angles)
+    turn = np.empty((3, 3))
+    for f in range(len(angles)):
+        for r in range(3):
+            position[f, r] = root_position[f, r] + step[f, r]
+        _exponential(step[f, 3], step[f, 4], step[f, 5], turn)
+        for r in range(3):
+            for c in range(3):
+                rotation[f, r, c] = (
+                    turn[r, 0] * root_rotation[f, 0, c]
+                    + turn[r, 1] * root_rotation[f, 1, c]
+                    + turn[r, 2] * root_rotation[f, 2, c]
+                )
+        for a in range(angles.shape[1]):
+            moved[f, a] = min(max(angles[f, a] + step[f, 6 + a], lower[a]), upper[a])
+    return position, rotation, moved
+
+
+@compiled
+def _exponential(x, y, z, turn):
+    """Write the rotation matrix of a rotation vector (Rodrigues)."""
+    square = x * x + y * y + z * z
+    if square < 1e-8:  # the next terms of the series are below 1e-17
+        sine, versine = 1.0 - square / 6.0, 0.5 - square / 24.0
+    else:
+        angle = np.sqrt(square)
+        half = np.sin(0.5 * angle)
+        sine, versine = np.sin(angle) / angle, 2.0 * half * half / square
+    turn[0, 0], turn[0, 1], turn[0, 2] = (
+        1.0 - versine * (y * y + z * z),
+        versine * x * y - sine * z,
+        versine * x * z + sine * y,
+    )
+    turn[1, 0], turn[1, 1], turn[1, 2] = (
+        versine * x * y + sine * z,
+        1.0 - versine * (x * x + z * z),
+        versine * y * z - sine * x,
+    )
+    turn[2, 0], turn[2, 1], turn[2, 2] = (
+        versine * x * z - sine * y,
+        versine * y * z + sine * x,
+        1.0 - versine * (x * x + y * y),
+    )
+
+
+@compiled
+def gather(value, by_point, scale, pull, information):
+    """Add residuals to what is asked of their features, and return their cost [B].
 
     Args:
-        hessian: [T, D, D], of which the lower triangle is read. bands: [L + 1, T, D] of the smoothness.
-        free: [T, D] bool. damping: Share of the diagonal that is added to it.
-        band: [T * D, L D + 1] to be written.
+        value: [B, T, P, R]; by_point: [B, T, P, R, 3].
+        scale: Of the kernel of Geman and McClure, infinite for none.
+        pull: [B, T, P, 3] and information: [B, T, P, 3, 3] of the features, to which is added.
     """
-    frames, unknowns = free.shape
-    for f in range(frames):
-        for j in range(unknowns):
-            row = band[f * unknowns + j]
-            row[:] = 0.0
-            if not free[f, j]:
-                row[0] = 1.0
-                continue
-            for i in range(j + 1, unknowns):
-                if free[f, i]:
-                    row[i - j] = hessian[f, i, j]
-            diagonal = hessian[f, j, j] + bands[0, f, j]
-            row[0] = diagonal + damping * (diagonal + 1e-6)
-            for lag in range(1, len(bands)):
-                if f + lag < frames and free[f + lag, j]:
-                    row[lag * unknowns] = bands[lag, f, j]
+    clips, frames, count, rows = value.shape
+    cost = np.zeros(clips)
+    for b in range(clips):
+        for f in range(frames):
+            for k in range(count):
+                square = 0.0
+                for i in range(rows):
+                    square += value[b, f, k, i] * value[b, f, k, i]
+                shrink = 1.0 / (1.0 + square / (scale * scale))
+                cost[b] += shrink * square
+                share = shrink * shrink
+                for i in range(rows):
+                    for r in range(3):
+                        slope = share * by_point[b, f, k, i, r]
+                        pull[b, f, k, r] += slope * value[b, f, k, i]
+                        for c in range(3):
+                            information[b, f, k, r, c] += slope * by_point[b, f, k, i, c]
+    return cost

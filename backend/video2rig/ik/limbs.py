@@ -42,7 +42,7 @@ class Limb:
 
 
 def find_limbs(model: BodyModel) -> list[Limb]:
-    """Return the limbs whose bend can be seen: with points at the hinge and at its child, and one near the ball joint."""
+    """Return the limbs whose bend can be seen: by points at the hinge, at its child, and near the ball joint."""
     skeleton = model.skeleton
     free = skeleton.free_axes().sum(axis=1)
     at_joint = {

@@ -14,6 +14,7 @@ import roma
 import torch
 from torch import Tensor
 
+from ..keypoints import sites as keypoint_sites
 from ..kinematics import KinematicChain
 from ..skeleton import Skeleton
 from . import kernels
@@ -101,6 +102,7 @@ class BodyModel:
 
     Attributes:
         chain: Forward kinematics of the skeleton.
+        names: Of the points, where they have names.
         site_joint: [K] joint that carries each point; site_offset: [K, 3] its place in that bone's frame, metres.
         pairs: [P, 2] points between which directions are observed. Features are the K points, then the P differences.
         dof_joint, dof_axis: [A] joint and axis (0 to 2) of each angle.
@@ -116,8 +118,9 @@ class BodyModel:
         sites: Sites,
         pairs: np.ndarray | None = None,
         device: torch.device | str = "cpu",
+        names: tuple[str, ...] = (),
     ) -> None:
-        self.skeleton, self.sites = skeleton, sites
+        self.skeleton, self.sites, self.names = skeleton, sites, names
         self.device = torch.device(device)
         self.chain = KinematicChain(skeleton, device=self.device)
         free = skeleton.free_axes()
@@ -132,11 +135,27 @@ class BodyModel:
             return torch.tensor(array, device=self.device)
 
         self.dof_joint, self.dof_axis = to_device(dof_joint), to_device(dof_axis)
-        self.lower, self.upper = to_device(skeleton.rom[dof_joint, dof_axis]).unbind(-1)
+        self.lower, self.upper = to_device(skeleton.rom[dof_joint, dof_axis].T.copy())
         self.site_joint, self.site_offset = to_device(sites[0]), to_device(sites[1])
         self.moves = to_device(self._topology.moves.astype(np.float64))
         self._offset_length = to_device(self.lengths.offset_matrix())
         self._site_length = to_device(self.lengths.site_matrix())
+
+    @classmethod
+    def for_keypoints(
+        cls,
+        skeleton: Skeleton,
+        names: tuple[str, ...],
+        pairs: np.ndarray | None = None,
+        device: torch.device | str = "cpu",
+    ) -> BodyModel:
+        """Return a human body with keypoints on it.
+
+        Raises:
+            KeypointsError: A keypoint has no place on a skeleton.
+            SkeletonError: The skeleton lacks the role that carries one.
+        """
+        return cls(skeleton, keypoint_sites(skeleton, names), pairs, device, names)
 
     @property
     def groups(self) -> int:
@@ -245,9 +264,7 @@ class BodyModel:
             for d in (jacobian, by_length if lengths else by_length[..., :0])
         )
         own, shared = jacobian.flatten(-3, -2), by_length.flatten(-3, -2)  # [B, T, F * 3, D or S]
-        weighted, weighted_shared = (
-            (information @ d).flatten(-3, -2).transpose(-1, -2) for d in (jacobian, by_length)
-        )
+        weighted, weighted_shared = ((information @ d).flatten(-3, -2).transpose(-1, -2) for d in (jacobian, by_length))
         slope = pull.flatten(-2)[..., None]
         return NormalEquations(
             gradient=(own.transpose(-1, -2) @ slope)[..., 0],
@@ -259,6 +276,16 @@ class BodyModel:
 
     def retract(self, pose: Pose, step: Tensor) -> Pose:
         """Move poses by [..., D] steps of the unknowns; angles stop at their bounds."""
+        if self.device.type != "cpu":
+            return self.retract_by_torch(pose, step)
+        flat, frames = pose.reshape(-1), pose.frames
+        arrays = (flat.root_position, flat.root_rotation, flat.angles, step.reshape(-1, self.size))
+        bounds = (self.lower.numpy(), self.upper.numpy())
+        moved = kernels.retract(*(array.contiguous().numpy() for array in arrays), *bounds)
+        return Pose(*map(torch.from_numpy, moved)).reshape(*frames)
+
+    def retract_by_torch(self, pose: Pose, step: Tensor) -> Pose:
+        """Do what :meth:`retract` does, in torch."""
         return Pose(
             pose.root_position + step[..., :3],
             self.turned(pose.root_rotation, step[..., 3:ROOT_DOFS]),
@@ -292,7 +319,9 @@ class BodyModel:
             above[joint, joint] = 1.0
         return torch.tensor(above[self.sites[0]], device=self.device)
 
-    def _batch(self, pose: Pose, stretch: Tensor | None) -> tuple[tuple[np.ndarray, ...], np.ndarray, np.ndarray]:
+    def _batch(
+        self, pose: Pose, stretch: Tensor | None
+    ) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray, np.ndarray]:
         """Return arrays for the kernels: poses [B, T, ...], and the offsets [B, J, 3] and [B, K, 3] of each clip."""
         if stretch is not None and stretch.ndim > 1:
             clips = len(stretch)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -10,9 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .evidence import Evidence, Positions, Rays
+from .evidence import Evidence
 from .model import ROOT_DOFS, BodyModel, NormalEquations, Pose
-from .terms import AngleRows, prior_rotations, robust
+from .terms import AngleRows, gather, prior_rotations, robust
 
 ROBUST_SCALE = 4.0
 """Points that miss by more standard deviations count ever less."""
@@ -86,14 +87,20 @@ class Objective:
         return self.model.features(self.model.points(pose, self.stretch(shared)))
 
     def misses(self, pose: Pose, shared: Tensor) -> Tensor:
-        """Return how far the points [B, T, K] lie from where they were seen: 1 is what is expected of a coordinate."""
+        """Return how far the points [B, T, K] lie from where they were seen: 1 is what is expected of a coordinate.
+
+        The end of a segment misses by the segment's direction too.
+        """
         features = self.features(pose, shared)
-        square = features.new_zeros(*pose.frames, len(self.model.site_joint))
+        points = len(self.model.site_joint)
+        square, kinds = features.new_zeros(*pose.frames, points), features.new_zeros(points)
+        ends = torch.cat([torch.arange(points), torch.from_numpy(self.model.pairs[:, 1])]).to(features.device)
         for item in self.evidence:
-            if isinstance(item, Positions | Rays):
+            if item.deviation is not None:
                 rows = item.rows(features[:, :, item.where], self._zoom(shared))
-                square[:, :, item.where] += rows.value.square().mean(-1)
-        return square.sqrt()
+                square.index_add_(2, ends[item.where], rows.value.square().mean(-1))
+                kinds.index_add_(0, ends[item.where], torch.ones_like(ends[item.where], dtype=kinds.dtype))
+        return (square / kinds.clamp_min(1.0)).sqrt()
 
     def linearise(self, pose: Pose, shared: Tensor) -> Linearised:
         """Return the cost of poses [B, T] and its derivatives by the features."""
@@ -105,20 +112,13 @@ class Objective:
         zoom_gradient, zoom_hessian = (torch.zeros_like(cost), torch.zeros_like(cost)) if self.zoom else (None, None)
         for item in self.evidence:
             rows = item.rows(features[:, :, item.where], zoom)
-            if item.robust:
-                point_cost, rows = robust(rows, ROBUST_SCALE)
-                cost = cost + point_cost.sum((1, 2))
-            else:
-                cost = cost + rows.value.square().sum((1, 2, 3))
-            across = rows.by_point.transpose(-1, -2)
-            pull[:, :, item.where] += (across @ rows.value[..., None])[..., 0]
-            information[:, :, item.where] += across @ rows.by_point
+            scale = ROBUST_SCALE if item.robust else math.inf
+            cost = cost + gather(rows, scale, pull[:, :, item.where], information[:, :, item.where])
             turned = item.by_zoom(zoom)
             if by_zoom is not None and zoom_gradient is not None and zoom_hessian is not None and turned is not None:
-                if item.robust:
-                    square = item.rows(features[:, :, item.where], zoom).value.square().sum(-1, keepdim=True)
-                    turned = turned * ROBUST_SCALE**2 / (ROBUST_SCALE**2 + square)
-                by_zoom[:, :, item.where] += (across @ turned[..., None])[..., 0]
+                turned = turned / (1.0 + rows.value.square().sum(-1, keepdim=True) / scale**2)
+                rows = robust(rows, scale)[1]
+                by_zoom[:, :, item.where] += (rows.by_point.transpose(-1, -2) @ turned[..., None])[..., 0]
                 zoom_gradient += (turned * rows.value).sum((1, 2, 3))
                 zoom_hessian += turned.square().sum((1, 2, 3))
         strayed = (pose.angles - self.neutral) / self.deviation
@@ -132,9 +132,7 @@ class Objective:
     def normal_equations(self, pose: Pose, shared: Tensor, at: Linearised) -> NormalEquations:
         """Return the normal equations of the terms that :meth:`linearise` found at the same pose."""
         stretch = self.stretch(shared)
-        equations = self.model.normal_equations(
-            pose, stretch, at.pull, at.information, lengths=self.shared is not None
-        )
+        equations = self.model.normal_equations(pose, stretch, at.pull, at.information, lengths=self.shared is not None)
         weight = self.deviation**-2
         equations.gradient[..., ROOT_DOFS:] += weight * (pose.angles - self.neutral)
         equations.hessian.diagonal(dim1=-2, dim2=-1)[..., ROOT_DOFS:] += weight
@@ -171,9 +169,7 @@ class Objective:
         hessian: Tensor,
     ) -> NormalEquations:
         """Append the focal length to the shared unknowns: its mixed derivatives are a pull on the features."""
-        mixed = self.model.normal_equations(
-            pose, stretch, by_zoom, by_zoom.new_zeros(*by_zoom.shape, 3), lengths=True
-        )
+        mixed = self.model.normal_equations(pose, stretch, by_zoom, by_zoom.new_zeros(*by_zoom.shape, 3), lengths=True)
         column = mixed.shared_gradient
         corner = torch.cat([column, hessian[:, None]], dim=-1)
         return NormalEquations(

@@ -48,7 +48,8 @@ class Observation:
         pairs: [P, 2] keypoints at which a segment begins and ends.
         direction: [T, P, 3] unit vectors of the segments; zero where unknown.
         trust: [T, P] confidence of a direction.
-        landmarks: [T, K, 3] metres from the centre of the hips, turned into the camera's axes; zero where unseen.
+        landmarks: [T, K, 3] metres from the centre of the hips, turned into the camera's axes; flat, and of unknown
+            size, where the detector tells no depth.
     """
 
     times: np.ndarray
@@ -85,7 +86,9 @@ def observe(keypoints: Keypoints, camera: Camera) -> Observation:
     rays = (positions - torch.tensor(camera.center)) / camera.focal * seen[..., None]
     confidence = torch.tensor(keypoints.confidence)
     if keypoints.world is None:
-        landmarks, pairs = torch.zeros(*rays.shape[:2], 3, dtype=rays.dtype), torch.zeros(0, 2, dtype=torch.long)
+        # as if the person were cut out of cardboard: enough to tell left from right, and up from down
+        landmarks = torch.cat([rays, torch.zeros_like(rays[..., :1])], dim=-1)
+        pairs = torch.zeros(0, 2, dtype=torch.long)
     else:
         middle = (rays * confidence[..., None]).sum(1) / confidence.sum(1, keepdim=True).clamp_min(1e-9)
         landmarks = torch.tensor(np.nan_to_num(keypoints.world)) @ _look_along(middle).transpose(-1, -2)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -34,7 +35,8 @@ ORDER = 2
 """Differences in time that are penalised: accelerations."""
 
 _SAMPLES, _SAMPLE = 4, 150
-"""Clips of a long sequence, and their frames, from which lengths, noise and smoothness are estimated."""
+"""Clips of a long sequence, and their frames, from which lengths, noise and smoothness are estimated; shorter sequences
+are taken whole."""
 
 _FIT = 0.02
 """Metres by which single frames may miss their points while each finds its start."""
@@ -141,27 +143,64 @@ def estimate(
     whole = len(clips) == 1
     times = sequence.times[clips[0]]
     parts = [start_frames(sequence, lengths, clip) for clip in clips]
-    pose = Pose(*(torch.stack(arrays) for arrays in zip(*((p.root_position, p.root_rotation, p.angles) for p in parts), strict=True)))
+    pose = Pose(
+        *(
+            torch.stack(arrays)
+            for arrays in zip(*((p.root_position, p.root_rotation, p.angles) for p in parts), strict=True)
+        )
+    )
     objective = sequence.objective.mapped(lambda array: torch.cat([array[:, clip] for clip in clips]))
     shared = _initial_shared(objective, lengths).expand(len(clips), -1)
     roughness = _roughness(sequence.model, sequence.interval)
     smoothness = Smoothness(times, roughness**-2, sequence.interval, ORDER, jumping(sequence.model))
     objective = objective.over([_loose(item, _COARSE) for item in objective.evidence])
+    at = Estimating(objective, smoothness, pose, shared)
     generator = torch.Generator(device=sequence.model.device).manual_seed(0)
     for round_ in range(_ROUNDS):
         progress(round_ * len(sequence) // (_ROUNDS + 1), len(sequence))
-        pose, shared, _ = solve(
-            objective, smoothness, pose, shared, one_person=True, iterations=6 if round_ == 0 else 4
-        )
-        posterior = sample_posterior(objective, smoothness, pose, shared, generator)
-        objective = objective.over([replace(item, robust=True) if item.deviation is not None else item for item in with_estimated_noise(objective.evidence, posterior)])
-        if smoothing_hz is None:
-            weight = smoothness_weights(smoothness, posterior, roughness, _ROUGHNESS_TRUST)
-            smoothness = smoothness.with_weight(1.0 / (1.0 / weight).mean(0))
-        else:
-            smoothness = smoothness.with_weight(_weight_of_cutoff(objective, pose, shared, sequence.interval, smoothing_hz))
-    estimates = Estimates(shared[0], [item.deviation for item in objective.evidence], smoothness.weight)
-    return estimates, pose[0] if whole else None
+        at = estimate_again(at, sequence.interval, smoothing_hz, generator, iterations=6 if round_ == 0 else 4)
+    if whole:
+        return at.estimates, at.pose.reshape(len(sequence))
+    _, shared, _ = solve(at.objective, at.smoothness, at.pose, at.shared, one_person=True)
+    return at._replace(shared=shared).estimates, None
+
+
+class Estimating(NamedTuple):
+    """Sample clips [B, T] with what was estimated from them so far."""
+
+    objective: Objective
+    smoothness: Smoothness
+    pose: Pose
+    shared: Tensor
+
+    @property
+    def estimates(self) -> Estimates:
+        """What holds for the whole sequence."""
+        deviations = [item.deviation for item in self.objective.evidence]
+        return Estimates(self.shared[0], deviations, self.smoothness.weight)
+
+
+def estimate_again(
+    at: Estimating, interval: float, smoothing_hz: float | None, generator: torch.Generator, iterations: int
+) -> Estimating:
+    """Solve sample clips of one person a few steps further, then estimate noise and smoothness anew.
+
+    Args:
+        at: The clips. interval: Usual seconds between frames.
+        smoothing_hz: Cut-off of the smoothness, hertz; None estimates that too.
+        generator: Draws the sample of the posterior. iterations: Steps of the solver.
+    """
+    objective, smoothness = at.objective, at.smoothness
+    pose, shared, _ = solve(objective, smoothness, at.pose, at.shared, one_person=True, iterations=iterations)
+    posterior = sample_posterior(objective, smoothness, pose, shared, generator)
+    objective = objective.over(with_estimated_noise(objective.evidence, posterior))
+    if smoothing_hz is None:
+        roughness = _roughness(objective.model, interval)
+        weight = smoothness_weights(smoothness, posterior, roughness, _ROUGHNESS_TRUST)
+        weight = 1.0 / (1.0 / weight).mean(0)
+    else:
+        weight = _weight_of_cutoff(objective, pose, shared, interval, smoothing_hz)
+    return Estimating(objective, smoothness.with_weight(weight), pose, shared)
 
 
 def finish(
@@ -185,53 +224,69 @@ def finish(
     return pose, shared
 
 
-def solve_all(
-    sequence: Sequence, estimates: Estimates, pose: Pose | None, progress: Progress
-) -> tuple[Pose, Tensor]:
+def solve_all(sequence: Sequence, estimates: Estimates, start: Pose | None, progress: Progress) -> tuple[Pose, Tensor]:
     """Solve all frames, in windows where they are many.
 
     Each window begins with the last frames of the one before, held fixed, and goes on beyond what it gives.
+
+    Args:
+        sequence: All frames. estimates: From :func:`estimate`.
+        start: Poses [T] to start from; None finds them.
+        progress: Called with frames done and their total; may raise to abort.
 
     Returns:
         The poses [T], and the shared unknowns [S].
     """
     frames, branches = len(sequence), sequence.branches
     objective = sequence.objective.over(with_deviations(sequence.objective.evidence, estimates))
-    if pose is not None:
-        smoothness = Smoothness(sequence.times, estimates.weight, sequence.interval, ORDER, jumping(sequence.model))
-        solved, shared = finish(
-            objective, smoothness, branches, pose.reshape(1, frames), estimates.shared[None],
-            progress=lambda step, steps: progress(frames * step // steps, frames),
-        )  # fmt: skip
-        return solved[0], shared[0]
-    lengths = sequence.objective.stretch(estimates.shared[None])[0]
-    objective = objective.given(lengths)
-    nothing = estimates.shared.new_zeros(1, 0)
+    shared = estimates.shared[None]
+    lengths = objective.stretch(shared)[0]
+    whole = start is not None and frames <= WINDOW
+    if not whole:
+        objective, shared = objective.given(lengths), shared[:, :0]
     parts: list[Pose] = []
     done = begin = 0
     while done < frames:
-        end = min(begin + WINDOW, frames)
+        end = frames if frames <= WINDOW else min(begin + WINDOW, frames)
         keep = end if end == frames else end - OVERLAP
         window = slice(begin, end)
-        start = start_frames(sequence, lengths, window)
+        pose = start_frames(sequence, lengths, window) if start is None else start[window]
         if parts:
-            start = Pose.concatenate([parts[-1][-ORDER:], start[ORDER:]])
-        solved, _ = finish(
-            objective.mapped(lambda array, window=window: array[:, window]),
-            Smoothness(sequence.times[window], estimates.weight, sequence.interval, ORDER, jumping(sequence.model)),
+            pose = Pose.concatenate([parts[-1][-ORDER:], pose[ORDER:]])
+        terms = objective.mapped(lambda array, window=window: array[:, window])
+        jumps = jumping(sequence.model)
+        smoothness = Smoothness(sequence.times[window], estimates.weight, sequence.interval, ORDER, jumps)
+        pose = pose.reshape(1, end - begin)
+        if start is None:  # frames by themselves are not yet a motion, and would all look like outliers of one
+            pose, shared = _join(terms, smoothness, sequence.interval, pose, shared, done - begin)
+        solved, shared = finish(
+            terms,
+            smoothness,
             branches,
-            start.reshape(1, end - begin),
-            nothing,
+            pose,
+            shared,
             fixed=done - begin,
             progress=lambda step, steps, done=done, ahead=keep - done: progress(done + ahead * step // steps, frames),
         )
-        parts.append(solved[0][done - begin : keep - begin])
+        parts.append(solved.reshape(end - begin)[done - begin : keep - begin])
         done, begin = keep, keep - ORDER
-    return Pose.concatenate(parts), estimates.shared
+    return Pose.concatenate(parts), shared[0] if whole else estimates.shared
+
+
+def _join(
+    objective: Objective, smoothness: Smoothness, interval: float, pose: Pose, shared: Tensor, fixed: int
+) -> tuple[Pose, Tensor]:
+    """Solve [1, T] frames that were found one by one together, first as loosely and as roughly as they were found."""
+    rough = torch.minimum(smoothness.weight, _roughness(objective.model, interval) ** -2)
+    trusting = objective.over([_loose(item, _COARSE) for item in objective.evidence])
+    pose, shared, _ = solve(trusting, smoothness.with_weight(rough), pose, shared, fixed=fixed, iterations=6)
+    trusting = objective.over([_loose(item, 0.0) for item in objective.evidence])
+    pose, shared, _ = solve(trusting, smoothness, pose, shared, fixed=fixed, iterations=6)
+    return pose, shared
 
 
 def _sample_clips(frames: int) -> list[slice]:
-    if frames <= WINDOW:
+    if frames <= _SAMPLES * _SAMPLE:
         return [slice(0, frames)]
     starts = np.linspace(0, frames - _SAMPLE, _SAMPLES).round().astype(int)
     return [slice(int(start), int(start) + _SAMPLE) for start in starts]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from copy import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -12,9 +13,9 @@ import torch
 from torch import Tensor
 
 from ..errors import Video2RigError
+from . import time_kernels
 from .model import ROOT_DOFS, Pose
 from .terms import inverse_left_jacobian
-
 
 _SHORTEST = 0.1
 """Frames that follow sooner, in usual frames, are taken as if this far apart."""
@@ -64,17 +65,31 @@ class Smoothness:
             order: Of the differences. bounded: [D] bool, the unknowns that may jump; None for none.
         """
         self.order, self.weight = order, weight
-        self.bounded = torch.zeros(weight.shape[-1], dtype=torch.bool) if bounded is None else bounded
+        unbounded = torch.zeros(weight.shape[-1], dtype=torch.bool, device=weight.device)
+        self.bounded = unbounded if bounded is None else bounded
         self.stencil = torch.tensor(_stencil(np.asarray(times) / interval, order), device=weight.device)
+        # the coefficients [T - order, order] of first differences; those of the stencil add up to zero
+        self._by_step = self.stencil.flip(1).cumsum(1).flip(1)[:, 1:].contiguous()
 
     def with_weight(self, weight: Tensor) -> Smoothness:
         """Return the same penalty with other weights."""
-        other = object.__new__(Smoothness)
-        other.order, other.stencil, other.bounded, other.weight = self.order, self.stencil, self.bounded, weight
+        other = copy(self)
+        other.weight = weight
         return other
 
     def differences(self, pose: Pose) -> Differences:
         """Return the differences of trajectories [B, T]."""
+        if pose.angles.device.type != "cpu":
+            return self.differences_by_torch(pose)
+        arrays = (pose.root_position, pose.root_rotation, pose.angles, self._by_step)
+        weight = self.weight.expand(len(pose), -1)
+        result = time_kernels.differences(
+            *(array.contiguous().numpy() for array in (*arrays, weight, self.bounded)), _TAIL
+        )
+        return Differences(*map(torch.from_numpy, result))
+
+    def differences_by_torch(self, pose: Pose) -> Differences:
+        """Do what :meth:`differences` does, in torch."""
         turn = roma.rotmat_to_rotvec(pose.root_rotation[:, 1:] @ pose.root_rotation[:, :-1].transpose(-1, -2))
         step = torch.cat([pose.root_position.diff(dim=1), turn, pose.angles.diff(dim=1)], dim=-1)
         value = self._combine(step)
@@ -92,6 +107,13 @@ class Smoothness:
         The root turns from the left: with J the inverse left Jacobian of SO(3) at its turn from one frame to the next,
         that turn changes by J of the later frame's step, less J^T of the earlier one's.
         """
+        if differences.value.device.type != "cpu":
+            return self.gradient_by_torch(differences)
+        value, turn, weight, _ = (array.numpy() for array in differences)
+        return torch.from_numpy(time_kernels.gradient(value, turn, weight, self._by_step.numpy()))
+
+    def gradient_by_torch(self, differences: Differences) -> Tensor:
+        """Do what :meth:`gradient` does, in torch."""
         weighted = differences.value * differences.weight
         clips, count, unknowns = weighted.shape
         frames = differences.turn.shape[1] + 1
@@ -112,6 +134,13 @@ class Smoothness:
 
         Entry ``[b, k, t, d]`` couples unknown d of frame t with that of frame t + k.
         """
+        if differences.weight.device.type != "cpu":
+            return self.hessian_bands_by_torch(differences)
+        frames = differences.turn.shape[1] + 1
+        return torch.from_numpy(time_kernels.hessian_bands(differences.weight.numpy(), self.stencil.numpy(), frames))
+
+    def hessian_bands_by_torch(self, differences: Differences) -> Tensor:
+        """Do what :meth:`hessian_bands` does, in torch."""
         clips, count, unknowns = differences.weight.shape
         bands = differences.weight.new_zeros(clips, self.order + 1, differences.turn.shape[1] + 1, unknowns)
         for lag in range(self.order + 1 if count else 0):
@@ -124,11 +153,6 @@ class Smoothness:
     def weight_of_clips(self) -> Tensor:
         """The weights [B, 1, D], or [D] where all clips have the same."""
         return self.weight[:, None] if self.weight.ndim > 1 else self.weight
-
-    @property
-    def _by_step(self) -> Tensor:
-        """The coefficients [T - order, order] of first differences; those of the stencil add up to zero."""
-        return self.stencil.flip(1).cumsum(1).flip(1)[:, 1:]
 
     def _combine(self, step: Tensor) -> Tensor:
         """Return differences of the order from first differences [B, T - 1, D]."""

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.linalg.lapack import dpbtrf, dpbtrs
+from scipy.linalg import get_lapack_funcs
 from torch import Tensor
 
 from ..errors import Video2RigError
-from . import kernels
+from . import time_kernels
 from .block_solver import solve_block_pentadiagonal
 from .model import ROOT_DOFS, BodyModel, NormalEquations, Pose
 from .objective import Linearised, Objective
@@ -30,6 +30,8 @@ from .smoothness import Differences, Smoothness
 class SolveError(Video2RigError):
     """The normal equations have no solution: an input was not finite, or out of all proportion."""
 
+
+_pbtrf, _pbtrs = get_lapack_funcs(("pbtrf", "pbtrs"), dtype=np.float64)
 
 _FIRST_DAMPING = 1e-4
 _MIN_DAMPING, _MAX_DAMPING = 1e-7, 1e8
@@ -119,13 +121,23 @@ def solve(
         elif better.any():
             pose = Pose.where(better, trial.pose, here.pose)
             here, equations = evaluate(pose, torch.where(better[:, None], trial.shared, here.shared)), None
-        if (done.any() if one_person else done.all()):
+        if done.any() if one_person else done.all():
             break
     return here.pose, here.shared, here.total
 
 
 def bound_by_range(model: BodyModel, pose: Pose, gradient: Tensor) -> Tensor:
     """Return [B, T, D] bool: unknowns at a bound of the range of motion that descent would push through it."""
+    if gradient.device.type == "cpu":
+        angles, slope = pose.angles.reshape(-1, len(model.lower)), gradient.reshape(-1, model.size)
+        arrays = (angles, model.lower, model.upper, slope)
+        held = time_kernels.bound_by_range(*(array.contiguous().numpy() for array in arrays))
+        return torch.from_numpy(held).reshape(gradient.shape)
+    return bound_by_range_by_torch(model, pose, gradient)
+
+
+def bound_by_range_by_torch(model: BodyModel, pose: Pose, gradient: Tensor) -> Tensor:
+    """Do what :func:`bound_by_range` does, in torch."""
     held = torch.zeros_like(gradient, dtype=torch.bool)
     slope = gradient[..., ROOT_DOFS:]
     held[..., ROOT_DOFS:] = ((pose.angles <= model.lower) & (slope > 0)) | ((pose.angles >= model.upper) & (slope < 0))
@@ -181,8 +193,21 @@ def solve_frames(
     Returns:
         The solutions [B, T, D, R], and [B] bool: clips whose matrix is not positive definite.
     """
-    if bands is not None and hessian.device.type == "cpu":
+    if hessian.device.type != "cpu":
+        return solve_frames_by_torch(hessian, bands, free, damping, right)
+    if bands is not None:
         return _solve_bands(hessian, bands, free, damping, right)
+    clips, frames, unknowns = free.shape
+    each = damping[:, None].expand(clips, frames).reshape(-1)
+    arrays = (hessian.flatten(0, 1), free.flatten(0, 1), each, right.flatten(0, 1))
+    solution, failed = map(torch.from_numpy, time_kernels.solve_each(*(a.contiguous().numpy() for a in arrays)))
+    return solution.reshape(right.shape), failed.reshape(clips, frames).any(1)
+
+
+def solve_frames_by_torch(
+    hessian: Tensor, bands: Tensor | None, free: Tensor, damping: Tensor, right: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Do what :func:`solve_frames` does, in torch."""
     mask = free.to(hessian.dtype)
     matrix = hessian * (mask[..., :, None] * mask[..., None, :])
     diagonal = matrix.diagonal(dim1=-2, dim2=-1)
@@ -198,23 +223,21 @@ def solve_frames(
     return solve_block_pentadiagonal(matrix, coupled, right)
 
 
-def _solve_bands(
-    hessian: Tensor, bands: Tensor, free: Tensor, damping: Tensor, right: Tensor
-) -> tuple[Tensor, Tensor]:
+def _solve_bands(hessian: Tensor, bands: Tensor, free: Tensor, damping: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     """Solve clip after clip by LAPACK's banded Cholesky factorisation."""
     clips, frames, unknowns = free.shape
     solution, failed = torch.zeros_like(right), torch.zeros(clips, dtype=torch.bool)
     band = np.empty((frames * unknowns, (bands.shape[1] - 1) * unknowns + 1))
     for clip in range(clips):
-        kernels.fill_band(
+        time_kernels.fill_band(
             hessian[clip].numpy(), bands[clip].contiguous().numpy(), free[clip].numpy(), float(damping[clip]), band
         )
-        factor, info = dpbtrf(band.T, lower=1, overwrite_ab=1)
+        factor, info = _pbtrf(band.T, lower=1, overwrite_ab=1)
         if info:
             failed[clip] = True
             continue
         columns = np.asfortranarray(right[clip].reshape(frames * unknowns, -1).numpy())
-        solved, _ = dpbtrs(factor, columns, lower=1, overwrite_b=1)
+        solved, _ = _pbtrs(factor, columns, lower=1, overwrite_b=1)
         solution[clip] = torch.from_numpy(solved).reshape(frames, unknowns, -1)
         failed[clip] = not np.isfinite(solved).all()
     return solution, failed

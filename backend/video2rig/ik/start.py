@@ -12,6 +12,7 @@ from .model import BodyModel, Pose
 _STRAIGHT = 0.02
 """A limb bent by a smaller sine does not tell the direction of its hinge."""
 
+
 class Starter:
     """Finds a first pose of frames from points in 3D."""
 
@@ -70,12 +71,15 @@ class Starter:
 
         Frames that do not show enough of the trunk take the rotation of the nearest that does.
         """
-        rest = self._model.points(
-            Pose(self._resting_joints[None, 0], self._root[None], self._neutral[None]), stretch
-        )[0, self._trunk]
+        rest = self._model.points(Pose(self._resting_joints[None, 0], self._root[None], self._neutral[None]), stretch)[
+            0, self._trunk
+        ]
         seen, share = spots[:, self._trunk], weight[:, self._trunk, None]
         total = share.sum(1, keepdim=True).clamp_min(1e-12)
-        middle, resting_middle = (seen * share).sum(1, keepdim=True) / total, (rest * share).sum(1, keepdim=True) / total
+        middle, resting_middle = (
+            (seen * share).sum(1, keepdim=True) / total,
+            (rest * share).sum(1, keepdim=True) / total,
+        )
         moment = ((seen - middle) * share).transpose(1, 2) @ (rest - resting_middle)
         u, width, v = torch.linalg.svd(moment)
         u = torch.cat([u[..., :2], (u[..., 2] * torch.linalg.det(u @ v)[:, None])[..., None]], dim=-1)
@@ -93,8 +97,7 @@ class Starter:
         """Write into the angles of a pose those that point a limb as it was seen."""
         model = self._model
         upper, lower = (
-            _unit(spots[:, two] - spots[:, one])
-            for one, two in ((limb.begin, limb.middle), (limb.middle, limb.end))
+            _unit(spots[:, two] - spots[:, one]) for one, two in ((limb.begin, limb.middle), (limb.middle, limb.end))
         )
         seen = (weight[:, [limb.begin, limb.middle, limb.end]] > 0).all(1)
         _, orientation = model.joints(pose)

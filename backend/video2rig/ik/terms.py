@@ -14,6 +14,7 @@ import roma
 import torch
 from torch import Tensor
 
+from . import kernels
 from .model import ROOT_DOFS, BodyModel, Pose, skew
 
 MIN_DEPTH = 0.2
@@ -150,14 +151,40 @@ def robust(rows: Rows, scale: float) -> tuple[Tensor, Rows]:
 
     Args:
         rows: Residuals of points.
-        scale: Error, in standard deviations, beyond which a point counts ever less.
+        scale: Error, in standard deviations, beyond which a point counts ever less; infinite for none.
 
     Returns:
         The robust cost of each point [..., P], and the rows reweighted for a Gauss-Newton step.
     """
     square = rows.value.square().sum(-1)
-    shrink = scale**2 / (scale**2 + square)
+    shrink = 1.0 / (1.0 + square / scale**2)
     return shrink * square, Rows(rows.value * shrink[..., None], rows.by_point * shrink[..., None, None])
+
+
+def gather(rows: Rows, scale: float, pull: Tensor, information: Tensor) -> Tensor:
+    """Add residuals, bounded as by :func:`robust`, to what is asked of their features.
+
+    Args:
+        rows: Residuals [B, T, P, R]. scale: As for :func:`robust`.
+        pull: [B, T, P, 3] half the gradient by the features, information: [B, T, P, 3, 3] half the Gauss-Newton
+            Hessian; to both is added.
+
+    Returns:
+        Their cost [B].
+    """
+    if pull.device.type != "cpu":
+        return gather_by_torch(rows, scale, pull, information)
+    value, by_point = rows.value.contiguous().numpy(), rows.by_point.contiguous().numpy()
+    return torch.from_numpy(kernels.gather(value, by_point, scale, pull.numpy(), information.numpy()))
+
+
+def gather_by_torch(rows: Rows, scale: float, pull: Tensor, information: Tensor) -> Tensor:
+    """Do what :func:`gather` does, in torch."""
+    cost, rows = robust(rows, scale)
+    across = rows.by_point.transpose(-1, -2)
+    pull += (across @ rows.value[..., None])[..., 0]
+    information += across @ rows.by_point
+    return cost.sum((1, 2))
 
 
 def inverse_left_jacobian(rotvec: Tensor) -> Tensor:

@@ -30,18 +30,23 @@ def to_motion(
     provenance: dict[str, Any] | None = None,
 ) -> Motion:
     """Return poses [T] of a body with [G] logarithms of lengths as a motion; confidence is [T, J]."""
-    local = model.chain.local_rotations(model.full_angles(pose.angles)).clone()
-    local[:, 0] = model.chain.rest_rotation[0].T @ pose.root_rotation
-    quaternions = Rotation.from_matrix(local.reshape(-1, 3, 3).cpu().numpy()).as_quat(scalar_first=True)
     return Motion(
         model.lengths.apply(model.skeleton, lengths.cpu().numpy()),
         times,
-        quaternions.reshape(*local.shape[:2], 4),
+        local_quaternions(model, pose),
         pose.root_position.cpu().numpy(),
         confidence.clamp(0, 1).cpu().numpy(),
         contacts,
         provenance or {},
     )
+
+
+def local_quaternions(model: BodyModel, pose: Pose) -> np.ndarray:
+    """Return the local rotations of poses [T] as unit quaternions wxyz, [T, J, 4]; their signs are arbitrary."""
+    local = model.chain.local_rotations(model.full_angles(pose.angles)).clone()
+    local[:, 0] = model.chain.rest_rotation[0].T @ pose.root_rotation
+    quaternions = Rotation.from_matrix(local.reshape(-1, 3, 3).cpu().numpy()).as_quat(scalar_first=True)
+    return quaternions.reshape(*local.shape[:2], 4)
 
 
 def joint_confidence(model: BodyModel, confidence: Tensor, misses: Tensor) -> Tensor:

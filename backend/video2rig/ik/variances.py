@@ -96,28 +96,31 @@ def smoothness_weights(smoothness: Smoothness, posterior: Posterior, expected: T
 
 
 def with_estimated_noise(evidence: Sequence[Evidence], posterior: Posterior) -> list[Evidence]:
-    """Return the evidence with the noise that it shows, outliers left aside.
+    """Return the evidence with the noise that it shows, its outliers bounded from now on.
 
-    The typical residual is the median over points, so that a few that are far off do not count; it is then raised by
-    what the unknowns have absorbed.
+    One detector tells all of it, and how far its kinds are to be trusted beside each other is known beforehand: their
+    deviations change by one factor. The typical residual is the median over points, so that a few that are far off
+    do not count; it is then raised by what the unknowns have absorbed.
     """
-    return [replace_noise(item, posterior) for item in evidence]
-
-
-def replace_noise(item: Evidence, posterior: Posterior) -> Evidence:
-    """Return one kind of evidence with the noise that it shows; as it is where its noise is given."""
-    if item.deviation is None:
-        return item
-    rows = item.rows(posterior.features[:, :, item.where], None)
-    confidence = item.confidence
-    seen = confidence > 0
-    if not seen.any():
-        return item
-    size = rows.value.shape[-1]
-    square = rows.value.square().sum(-1)[seen] / confidence[seen].square()
-    absorbed = (rows.by_point @ posterior.feature_sample[:, :, item.where, :, None])[..., 0].square().sum()
-    left = 1.0 - absorbed / (size * (confidence.square() * seen).sum())
-    median_of_chi_square = size * (1.0 - 2.0 / (9.0 * size)) ** 3  # Wilson and Hilferty (1931)
-    factor = (square.median() / median_of_chi_square / left.clamp_min(_LEAST_SHARE)).sqrt()
-    deviation = (item.deviation * factor).clamp_min(item.least_deviation)
-    return replace(item, deviation=deviation)
+    square, rows_seen, absorbed = posterior.features.new_zeros(3)
+    for item in evidence:
+        if item.deviation is None or not (item.confidence > 0).any():
+            continue
+        rows = item.rows(posterior.features[:, :, item.where], None)
+        seen, size = item.confidence > 0, rows.value.shape[-1]
+        trust = item.confidence.square().sum()
+        # the median of a chi-square distribution, by Wilson and Hilferty (1931)
+        typical = (rows.value.square().sum(-1)[seen] / item.confidence[seen].square()).median()
+        square = square + trust * typical / (1.0 - 2.0 / (9.0 * size)) ** 3
+        rows_seen = rows_seen + trust * size
+        moved = (rows.by_point @ posterior.feature_sample[:, :, item.where, :, None])[..., 0]
+        absorbed = absorbed + moved.square().sum()
+    if rows_seen == 0:
+        return list(evidence)
+    factor = (square / (rows_seen - absorbed).maximum(_LEAST_SHARE * rows_seen)).sqrt()
+    return [
+        item
+        if item.deviation is None
+        else replace(item, deviation=(item.deviation * factor).maximum(item.least_deviation), robust=True)
+        for item in evidence
+    ]

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From keypoints before one camera to a pose of every frame, in the camera's axes."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+
+from ..camera import Camera
+from ..keypoints import Keypoints
+from ..skeleton import Skeleton
+from .evidence import Contacts, Directions, Evidence, Floor, Rays
+from .model import BodyModel, Pose
+from .objective import Objective
+from .observation import Observation, observe
+from .prior import relaxed_pose
+from .sequence import Progress, Sequence, estimate, solve_all, with_deviations
+from .terms import MIN_DEPTH
+from .to_motion import NobodySeen, fill_gaps, joint_confidence
+
+# Standard deviations of a good detector, in metres at the person. Most of it is slow and shared by neighbouring points,
+# and does not show in what a solution leaves unexplained; so estimates may raise it, and not lower it. Chosen on three
+# views of the Pose2Sim trial (cam01, cam03, cam04), from ten combinations.
+_KEYPOINT_DEVIATION = 0.012
+_SEGMENT_DEVIATION = (0.06, 0.06, 0.12)  # depth is told least well, and by nothing else
+
+_LENGTH_DEVIATION = 0.06
+"""How far adults' proportions stray from the average, standard deviation of the logarithm of a length."""
+
+_STATURE_DEVIATION = 0.003
+_STATURE_ROLES = ("spine_lower", "spine_middle", "spine_upper", "neck", "head", "left_knee", "left_ankle")
+
+_FOCAL_DEVIATION = 0.15
+"""How far a camera's focal length strays from that of a common phone, of its logarithm."""
+
+_INDEPENDENT_FRAMES = 30
+"""A detector's errors are not independent of one another: all frames count as a few tens about the lengths."""
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What was solved, in the camera's axes.
+
+    Attributes:
+        pose: Poses of all T frames.
+        confidence: [T, J] how far each joint's rotation may be trusted; 0 where nobody was seen.
+    """
+
+    pose: Pose
+    confidence: Tensor
+
+
+@dataclass(frozen=True)
+class RotationPrior:
+    """What a regression says of T frames: local rotations, and how sure it is of each.
+
+    Attributes:
+        rotation: [T, J, 3, 3] local rotations; of the root, its orientation in the camera's axes.
+        whitening: [T, J, 3, 3] W with W^T W the inverse covariance of the rotation vector, 1/radians; 0 where nothing
+            is known.
+    """
+
+    rotation: np.ndarray
+    whitening: np.ndarray
+
+
+class CameraSolver:
+    """Solves one sequence, and solves it again when more is known (feet that rest on the floor).
+
+    Attributes:
+        model: The body, with the person's own proportions.
+        camera: The camera, with its focal length, which is estimated where it was not given.
+    """
+
+    def __init__(
+        self,
+        skeleton: Skeleton,
+        keypoints: Keypoints,
+        camera: Camera,
+        smoothing_hz: float | None,
+        *,
+        estimate_lengths: bool = True,
+        estimate_focal: bool = False,
+        prior: RotationPrior | None = None,
+        progress: Progress = lambda done, total: None,
+    ) -> None:
+        """Estimate what holds for the whole sequence: proportions, focal length, noise and smoothness.
+
+        Args:
+            skeleton: Average proportions at the person's height.
+            keypoints: T frames. camera: Its optics are used; solutions are in its axes.
+            smoothing_hz: Cut-off frequency of the smoothness, hertz; None estimates it.
+            estimate_lengths: Whether the person's proportions are unknown; their stature is the skeleton's.
+            estimate_focal: Whether the camera's focal length is a guess.
+            prior: What a regression says, on the same frames.
+            progress: Called with frames done and their total; may raise to abort.
+
+        Raises:
+            NobodySeen: No frame shows a person.
+            SkeletonError: The skeleton lacks a role that carries a keypoint.
+        """
+        self._keypoints = keypoints
+        self._seen = keypoints.seen()
+        if not self._seen.any():
+            raise NobodySeen("no person was found in any frame of this video")
+        seen = np.flatnonzero(self._seen)
+        observation = observe(keypoints, camera)[seen]
+        self._prior = None if prior is None else RotationPrior(prior.rotation[seen], prior.whitening[seen])
+        model = BodyModel.for_keypoints(skeleton, keypoints.names, observation.pairs.numpy())
+        with threadpool_limits(limits=1):
+            shared = _shared_prior(model, len(observation), estimate_focal) if estimate_lengths else None
+            first = self._sequence(model, observation, shared, estimate_focal and estimate_lengths)
+            self._estimates, self._start = estimate(first, model.no_stretch(), smoothing_hz, progress)
+        self.camera, self.model = camera, model
+        if estimate_lengths:
+            lengths = self._estimates.shared[: model.groups]
+            if estimate_focal:
+                self.camera = dataclasses.replace(camera, focal=camera.focal * float(self._estimates.shared[-1].exp()))
+                observation = observe(keypoints, self.camera)[seen]
+            fitted = model.lengths.apply(skeleton, lengths.numpy())
+            self.model = BodyModel.for_keypoints(fitted, keypoints.names, observation.pairs.numpy())
+        self._sequence_ = self._sequence(self.model, observation, None, False)
+        self._estimates = replace(self._estimates, shared=self._estimates.shared[:0])
+
+    def solve(self, progress: Progress = lambda done, total: None) -> Solution:
+        """Solve root path and joint angles of all frames together, inside the skeleton's range of motion.
+
+        Args:
+            progress: Called with frames done and their total; may raise to abort.
+        """
+        return self._solve(self._sequence_, self._start, progress)
+
+    def solve_again(
+        self, solution: Solution, contacts: Contacts, floor: Floor, progress: Progress = lambda done, total: None
+    ) -> Solution:
+        """Solve anew from an earlier solution, with places that points of the T frames keep, and above a floor."""
+        seen = torch.from_numpy(np.flatnonzero(self._seen))
+        held = contacts.mapped(lambda array: array[:, seen])
+        objective = self._sequence_.objective
+        sequence = replace(self._sequence_, objective=objective.over([*objective.evidence, held, floor]))
+        return self._solve(sequence, solution.pose[seen], progress)
+
+    def _solve(self, sequence: Sequence, start: Pose | None, progress: Progress) -> Solution:
+        deviations = [*self._estimates.evidence_deviation, None, None][: len(sequence.objective.evidence)]
+        estimates = replace(self._estimates, evidence_deviation=deviations)
+        with threadpool_limits(limits=1):
+            pose, shared = solve_all(sequence, estimates, start, progress)
+            objective = sequence.objective.over(with_deviations(sequence.objective.evidence, estimates))
+            misses = objective.misses(pose.reshape(1, len(pose)), shared[None])[0]
+            confidence = torch.tensor(self._keypoints.confidence)
+            trust = confidence.new_zeros(len(confidence), len(self.model.skeleton))
+            trust[torch.from_numpy(self._seen)] = joint_confidence(
+                self.model, confidence[torch.from_numpy(self._seen)], misses
+            )
+        return Solution(fill_gaps(pose, sequence.times, self._keypoints.times), trust)
+
+    def _sequence(self, model: BodyModel, observation: Observation, shared: Tensor | None, zoom: bool) -> Sequence:
+        """Return the sequence as it is seen of a body; its rough distance comes from poses of single frames."""
+        neutral, deviation = relaxed_pose(model.skeleton, model.dof_joint, model.dof_axis)
+        times, confidence = observation.times, observation.confidence
+        objective = Objective(model, [], neutral, deviation, shared, zoom=zoom)
+        sequence = Sequence(
+            objective,
+            times,
+            float(np.median(np.diff(times))) if len(times) > 1 else 1.0,
+            observation.landmarks,
+            confidence,
+            lambda pose, lengths, frames: _onto_rays(model, pose, lengths, observation, frames),
+        )
+        everything = slice(0, len(times))
+        first = sequence.starter(observation.landmarks, confidence, model.no_stretch())
+        depth = _onto_rays(model, first, model.no_stretch(), observation, everything).root_position[:, 2]
+        # a frame whose rough distance is far off must not outweigh or vanish beside the others
+        depth = depth.clamp(0.5 * depth.median(), 2.0 * depth.median())
+        noise = torch.tensor(_KEYPOINT_DEVIATION, dtype=torch.float64)
+        evidence: list[Evidence] = [
+            Rays(observation.rays[None], confidence[None], depth[None], noise, noise),
+        ]
+        if len(observation.pairs):
+            deviations = torch.tensor(_SEGMENT_DEVIATION, dtype=torch.float64)
+            evidence.append(
+                Directions(
+                    len(model.site_joint), observation.direction[None], observation.trust[None], deviations, deviations
+                )
+            )
+        objective = objective.over(evidence)
+        if self._prior is not None:
+            rotation, whitening = (torch.tensor(a)[None] for a in (self._prior.rotation, self._prior.whitening))
+            objective = replace(objective, expected=rotation, whitening=whitening)
+        return replace(sequence, objective=objective)
+
+
+def _shared_prior(model: BodyModel, frames: int, focal: bool) -> Tensor:
+    """Return the inverse covariance [S, S] of the logarithms of the lengths, stature given, and of the focal length."""
+    groups, skeleton = model.groups, model.skeleton
+    share = np.zeros(groups)
+    for role in _STATURE_ROLES:
+        if role in skeleton.roles:
+            joint = skeleton.index(role)
+            group = model.lengths.offset_group[joint]
+            if group >= 0:
+                share[group] += np.linalg.norm(skeleton.offset[joint])
+    share /= max(share.sum(), 1e-9)
+    information = np.eye(groups) / _LENGTH_DEVIATION**2 + np.outer(share, share) / _STATURE_DEVIATION**2
+    whole = np.zeros((groups + focal, groups + focal))
+    whole[:groups, :groups] = information
+    if focal:
+        whole[-1, -1] = 1.0 / _FOCAL_DEVIATION**2
+    return torch.tensor(whole * max(1.0, frames / _INDEPENDENT_FRAMES))
+
+
+def _onto_rays(model: BodyModel, pose: Pose, lengths: Tensor, observation: Observation, frames: slice) -> Pose:
+    """Shift poses [T] so that their points meet their rays: linear least squares, frame by frame."""
+    rays, weight = observation.rays[frames], observation.confidence[frames]
+    points = model.points(pose, lengths)
+    rows = torch.zeros(*rays.shape, 3, dtype=torch.float64)
+    rows[..., 0, 0] = rows[..., 1, 1] = 1.0
+    rows[..., 2] = -rays
+    right = rays * points[..., 2:] - points[..., :2]
+    matrix = (rows * weight[..., None, None]).flatten(1, 2)
+    shift = torch.linalg.lstsq(matrix, (right * weight[..., None]).flatten(1)[..., None]).solution[..., 0]
+    behind = pose.root_position[:, 2] + shift[:, 2] < MIN_DEPTH
+    shift[behind, 2] = 5 * MIN_DEPTH - pose.root_position[behind, 2]
+    return replace(pose, root_position=pose.root_position + shift)

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Compiled mathematics of whole sequences for CPUs: differences in time and their normal equations, and solutions.
+
+The tests hold each function against its twin in torch.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .kernels import compiled
+
+
+@compiled
+def differences(root_position, root_rotation, angles, by_step, weight, bounded, tail):
+    """Return the differences of B clips of T frames, as :class:`~.smoothness.Differences` describes them.
+
+    Args:
+        root_position: [B, T, 3]; root_rotation: [B, T, 3, 3]; angles: [B, T, A].
+        by_step: [T - order, order] coefficients of first differences. weight: [B, D]; bounded: [D] bool.
+        tail: Differences of bounded unknowns that are larger, in expected deviations, count ever less.
+    """
+    clips, frames, count = angles.shape
+    unknowns, (windows, order) = 6 + count, by_step.shape
+    step = np.empty((max(frames - 1, 0), unknowns))
+    turn = np.empty((clips, len(step), 3))
+    value, share, cost = np.zeros((clips, windows, unknowns)), np.empty((clips, windows, unknowns)), np.zeros(clips)
+    for b in range(clips):
+        for f in range(len(step)):
+            _turn(root_rotation[b, f], root_rotation[b, f + 1], turn[b, f])
+            for r in range(3):
+                step[f, r] = root_position[b, f + 1, r] - root_position[b, f, r]
+                step[f, 3 + r] = turn[b, f, r]
+            for a in range(count):
+                step[f, 6 + a] = angles[b, f + 1, a] - angles[b, f, a]
+        for f in range(windows):
+            for lag in range(order):
+                for d in range(unknowns):
+                    value[b, f, d] += by_step[f, lag] * step[f + lag, d]
+            for d in range(unknowns):
+                square = weight[b, d] * value[b, f, d] * value[b, f, d]
+                shrink = tail * tail / (tail * tail + square) if bounded[d] else 1.0
+                share[b, f, d] = shrink * shrink * weight[b, d]
+                cost[b] += shrink * square
+    return value, turn, share, cost
+
+
+@compiled
+def _turn(before, after, vector):
+    """Write the rotation vector of ``after @ before.T``, by way of the unit quaternion (Shepperd 1978)."""
+    r = np.zeros((3, 3))
+    for i in range(3):
+        for j in range(3):
+            r[i, j] = after[i, 0] * before[j, 0] + after[i, 1] * before[j, 1] + after[i, 2] * before[j, 2]
+    trace = r[0, 0] + r[1, 1] + r[2, 2]
+    largest = 0
+    for i in range(1, 3):
+        if r[i, i] > r[largest, largest]:
+            largest = i
+    if trace >= r[largest, largest]:
+        w = 1.0 + trace
+        vector[0], vector[1], vector[2] = r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1]
+    else:
+        i = largest
+        j, k = (i + 1) % 3, (i + 2) % 3
+        w = r[k, j] - r[j, k]
+        vector[i], vector[j], vector[k] = 1.0 - trace + 2.0 * r[i, i], r[j, i] + r[i, j], r[k, i] + r[i, k]
+        if w < 0.0:
+            w = -w
+            for i in range(3):
+                vector[i] = -vector[i]
+    length = np.sqrt(vector[0] ** 2 + vector[1] ** 2 + vector[2] ** 2)
+    factor = 2.0 / w if length < 1e-12 * w else 2.0 * np.arctan2(length, w) / length
+    for i in range(3):
+        vector[i] *= factor
+
+
+@compiled
+def gradient(value, turn, weight, by_step):
+    """Return half the gradient [B, T, D] of the differences' cost by the unknowns; arguments as in ``differences``."""
+    clips, windows, unknowns = value.shape
+    frames, order = turn.shape[1] + 1, by_step.shape[1]
+    result = np.zeros((clips, frames, unknowns))
+    by = np.empty((frames, unknowns))
+    for b in range(clips):
+        by[:] = 0.0
+        for f in range(windows):
+            for lag in range(order):
+                for d in range(unknowns):
+                    by[f + lag, d] += by_step[f, lag] * value[b, f, d] * weight[b, f, d]
+        for f in range(frames - 1):
+            for d in range(unknowns):
+                result[b, f + 1, d] += by[f, d]
+                result[b, f, d] -= by[f, d]
+            # J = I - K / 2 + c K K; what it and its transpose differ in from the identity
+            x, y, z = turn[b, f, 0], turn[b, f, 1], turn[b, f, 2]
+            p, q, s = by[f, 3], by[f, 4], by[f, 5]
+            u, v, w = y * s - z * q, z * p - x * s, x * q - y * p
+            square = x * x + y * y + z * z
+            angle = np.sqrt(square)
+            c = 1.0 / square - 0.5 / (angle * np.tan(0.5 * angle)) if angle >= 1e-3 else 1.0 / 12.0 + square / 720.0
+            k, m, n = c * (y * w - z * v), c * (z * u - x * w), c * (x * v - y * u)
+            result[b, f + 1, 3] += 0.5 * u + k
+            result[b, f + 1, 4] += 0.5 * v + m
+            result[b, f + 1, 5] += 0.5 * w + n
+            result[b, f, 3] -= k - 0.5 * u
+            result[b, f, 4] -= m - 0.5 * v
+            result[b, f, 5] -= n - 0.5 * w
+    return result
+
+
+@compiled
+def hessian_bands(weight, stencil, frames):
+    """Return half the Hessian's diagonals [B, order + 1, T, D] from weights [B, T - order, D]."""
+    clips, windows, unknowns = weight.shape
+    lags = stencil.shape[1]
+    bands = np.zeros((clips, lags, frames, unknowns))
+    for b in range(clips):
+        for f in range(windows):
+            for lag in range(lags):
+                for first in range(lags - lag):
+                    product = stencil[f, first] * stencil[f, first + lag]
+                    for d in range(unknowns):
+                        bands[b, lag, f + first, d] += product * weight[b, f, d]
+    return bands
+
+
+@compiled
+def fill_band(hessian, bands, free, damping, band):
+    """Write the normal matrix of one clip in LAPACK's lower banded form, transposed; unknowns not free are decoupled.
+
+    Args:
+        hessian: [T, D, D], of which the lower triangle is read. bands: [L + 1, T, D] of the smoothness.
+        free: [T, D] bool. damping: Share of the diagonal that is added to it.
+        band: [T * D, L D + 1] to be written.
+    """
+    frames, unknowns = free.shape
+    for f in range(frames):
+        for j in range(unknowns):
+            row = band[f * unknowns + j]
+            row[:] = 0.0
+            if not free[f, j]:
+                row[0] = 1.0
+                continue
+            for i in range(j + 1, unknowns):
+                if free[f, i]:
+                    row[i - j] = hessian[f, i, j]
+            diagonal = hessian[f, j, j] + bands[0, f, j]
+            row[0] = diagonal + damping * (diagonal + 1e-6)
+            for lag in range(1, len(bands)):
+                if f + lag < frames and free[f + lag, j]:
+                    row[lag * unknowns] = bands[lag, f, j]
+
+
+@compiled
+def solve_each(hessian, free, damping, right):
+    """Solve the normal equations of N frames by themselves, by Cholesky's factorisation.
+
+    Args:
+        hessian: [N, D, D], of which the lower triangle is read. free: [N, D] bool; others are decoupled.
+        damping: [N] share of the diagonal that is added to it. right: [N, D, R], zero where not free.
+
+    Returns:
+        The solutions [N, D, R], and [N] bool: frames whose matrix is not positive definite.
+    """
+    frames, unknowns, sides = right.shape
+    solution, failed = np.zeros_like(right), np.zeros(frames, dtype=np.bool_)
+    factor, number = np.empty((unknowns, unknowns)), np.empty(unknowns, dtype=np.int64)
+    for f in range(frames):
+        size = 0
+        for d in range(unknowns):
+            if free[f, d]:
+                number[size] = d
+                size += 1
+        for i in range(size):
+            row = number[i]
+            for j in range(i + 1):
+                total = hessian[f, row, number[j]]
+                if i == j:
+                    total += damping[f] * (total + 1e-6)
+                for k in range(j):
+                    total -= factor[i, k] * factor[j, k]
+                if i > j:
+                    factor[i, j] = total * factor[j, j]
+                elif total > 0.0:
+                    factor[i, i] = 1.0 / np.sqrt(total)
+                else:
+                    failed[f] = True
+            if failed[f]:
+                break
+        if failed[f]:
+            continue
+        for s in range(sides):
+            for i in range(size):
+                total = right[f, number[i], s]
+                for k in range(i):
+                    total -= factor[i, k] * solution[f, number[k], s]
+                solution[f, number[i], s] = total * factor[i, i]
+            for i in range(size - 1, -1, -1):
+                total = solution[f, number[i], s] * factor[i, i]
+                solution[f, number[i], s] = total
+                for k in range(i):
+                    solution[f, number[k], s] -= factor[i, k] * total
+    return solution, failed
+
+
+@compiled
+def bound_by_range(angles, lower, upper, gradient):
+    """Return [N, D] bool: unknowns at a bound that descent would push through it; of N frames."""
+    held = np.zeros(gradient.shape, dtype=np.bool_)
+    for f in range(len(angles)):
+        for a in range(angles.shape[1]):
+            slope = gradient[f, 6 + a]
+            held[f, 6 + a] = (angles[f, a] <= lower[a] and slope > 0.0) or (angles[f, a] >= upper[a] and slope < 0.0)
+    return held
