@@ -34,7 +34,7 @@ _FEWEST = 4
 _CAP = 25.0
 """A point that jumps costs at most this, in squares of the expected jump: beyond, it is an outlier."""
 
-_SWITCH = 40.0
+_SWITCH = 30.0
 """Price of every beginning and every end of a swap: less than a pair that jumps."""
 
 _LONGEST, _LONGEST_AT_END = 1.5, 0.25
