@@ -44,6 +44,10 @@ _FIT = 0.02
 _COARSE = 0.02
 """Metres by which they may at first miss them as a sequence: time then leads, and single frames follow."""
 
+_SHARES, _JOIN_STEPS = (1e-4, 1e-2, 1.0), 4
+"""Shares of the smoothness that frames found one by one are joined under, one after the other: their jumps, of a limb or
+of the whole body, would at once outweigh what was seen. And steps of the solver under each."""
+
 _ROUNDS = 3
 """So often noise and smoothness are estimated anew."""
 
@@ -279,7 +283,9 @@ def _join(
     """Solve [1, T] frames that were found one by one together, first as loosely and as roughly as they were found."""
     rough = torch.minimum(smoothness.weight, _roughness(objective.model, interval) ** -2)
     trusting = objective.over([_loose(item, _COARSE) for item in objective.evidence])
-    pose, shared, _ = solve(trusting, smoothness.with_weight(rough), pose, shared, fixed=fixed, iterations=6)
+    for share in _SHARES:
+        weighted = smoothness.with_weight(share * rough)
+        pose, shared, _ = solve(trusting, weighted, pose, shared, fixed=fixed, iterations=_JOIN_STEPS)
     trusting = objective.over([_loose(item, 0.0) for item in objective.evidence])
     pose, shared, _ = solve(trusting, smoothness, pose, shared, fixed=fixed, iterations=6)
     return pose, shared
