@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..kinematics import KinematicChain
 from ..skeleton import Skeleton
-from . import kernels
+from . import kernels, normal_kernels
 from .lengths import LengthGroups
 
 ROOT_DOFS = 6
@@ -227,7 +227,7 @@ class BodyModel:
         coupling = np.zeros((clips, frames, unknowns, shared))
         shared_hessian, shared_gradient = np.zeros((clips, shared, shared)), np.zeros((clips, shared))
         batch, offset, sites = self._batch(pose, stretch)
-        kernels.normal_equations(
+        normal_kernels.normal_equations(
             self._topology, *batch, offset, sites, pull.contiguous().numpy(), information.contiguous().numpy(),
             lengths, hessian, gradient, coupling, shared_hessian, shared_gradient,
         )  # fmt: skip
@@ -329,6 +329,8 @@ def _topology(
         above[joint] = above[parent] if parent >= 0 else False
         above[joint, joint] = True
     moves = above[site_joint][:, dof_joint]
+    carried = np.tril(above[dof_joint][:, dof_joint])
+    carrying = np.argsort(~carried, axis=1, kind="stable")
     dof = np.full((len(skeleton), 3), -1)
     dof[dof_joint, dof_axis] = np.arange(len(dof_joint))
     points = np.arange(len(site_joint))
@@ -339,20 +341,24 @@ def _topology(
         moving = moves[end] if begin < 0 else moves[end] | moves[begin]
         used = np.concatenate([root, ROOT_DOFS + np.flatnonzero(moving)])
         columns[feature, : len(used)], count[feature] = used, len(used)
-    return kernels.Topology(
+    arrays = (
         np.array(skeleton.parents),
-        np.ascontiguousarray(skeleton.rest_rotation),
+        skeleton.rest_rotation.copy(),
         np.array([["XYZ".index(axis) for axis in order] for order in skeleton.euler_order]),
         dof,
         dof_joint,
-        np.ascontiguousarray(site_joint),
+        site_joint,
         lengths.offset_group,
         lengths.site_group,
         features,
         columns,
         count,
         moves,
+        carrying,
+        carried.sum(axis=1),
     )
+    # one layout for all, so that the kernels are compiled once
+    return kernels.Topology(*map(np.ascontiguousarray, arrays))
 
 
 def skew(vector: Tensor) -> Tensor:
