@@ -21,7 +21,7 @@ class Topology(NamedTuple):
     """What does not change while a body is solved.
 
     Attributes:
-        parents: [J]. rest_rotation: [J, 3, 3]. axis_order: [J, 3] axis that turns first, second, third.
+        parents: [J]. offset: [J, 3] metres. site_offset: [K, 3] metres. rest_rotation: [J, 3, 3]. axis_order: [J, 3] axis that turns first, second, third.
         dof: [J, 3] number of the angle about each axis, -1 where it is locked. dof_joint: [A].
         site_joint: [K]. offset_group: [J], site_group: [K] which length each scales with, -1 for none.
         features: [F, 2] points (begin, end); a begin of -1 is the point itself, otherwise the feature is end - begin.
@@ -32,6 +32,8 @@ class Topology(NamedTuple):
     """
 
     parents: np.ndarray
+    offset: np.ndarray
+    site_offset: np.ndarray
     rest_rotation: np.ndarray
     axis_order: np.ndarray
     dof: np.ndarray
@@ -91,21 +93,36 @@ def site(t, k, place, turn, site_offset, point):
 
 
 @compiled
-def points(t, root_position, root_rotation, angles, offset, site_offset):
+def stretched(t, stretch, offset, site_offset):
+    """Fill the offsets [J, 3] and [K, 3] of a body whose lengths have the logarithms [G]."""
+    for j in range(len(offset)):
+        factor = np.exp(stretch[t.offset_group[j]]) if t.offset_group[j] >= 0 else 1.0
+        for r in range(3):
+            offset[j, r] = factor * t.offset[j, r]
+    for k in range(len(site_offset)):
+        factor = np.exp(stretch[t.site_group[k]]) if t.site_group[k] >= 0 else 1.0
+        for r in range(3):
+            site_offset[k, r] = factor * t.site_offset[k, r]
+
+
+@compiled
+def points(t, root_position, root_rotation, angles, stretch):
     """Return the points of frames, [B, T, K, 3] metres.
 
     Args:
         t: The topology. root_position: [B, T, 3]; root_rotation: [B, T, 3, 3]; angles: [B, T, A].
-        offset: [B, J, 3] and site_offset: [B, K, 3] of each clip, metres.
+        stretch: [B, G] logarithms of the lengths of each clip.
     """
     clips, frames, joints, count = angles.shape[0], angles.shape[1], len(t.parents), len(t.site_joint)
     result = np.empty((clips, frames, count, 3))
     place, turn, axes = np.empty((joints, 3)), np.empty((joints, 3, 3)), np.empty((len(t.dof_joint), 3))
+    offset, site_offset = np.empty((joints, 3)), np.empty((count, 3))
     for b in range(clips):
+        stretched(t, stretch[b], offset, site_offset)
         for f in range(frames):
-            forward(t, root_position[b, f], root_rotation[b, f], angles[b, f], offset[b], place, turn, axes)
+            forward(t, root_position[b, f], root_rotation[b, f], angles[b, f], offset, place, turn, axes)
             for k in range(count):
-                site(t, k, place, turn, site_offset[b], result[b, f, k])
+                site(t, k, place, turn, site_offset, result[b, f, k])
     return result
 
 

@@ -126,7 +126,7 @@ class BodyModel:
         self.size = ROOT_DOFS + len(dof_joint)
         self.pairs = np.zeros((0, 2), dtype=np.int64) if pairs is None else np.asarray(pairs, dtype=np.int64)
         self.lengths = LengthGroups.of(skeleton, sites)
-        self._topology = _topology(skeleton, sites[0], self.pairs, dof_joint, dof_axis, self.size, self.lengths)
+        self._topology = _topology(skeleton, sites, self.pairs, dof_joint, dof_axis, self.size, self.lengths)
 
         def to_device(array: np.ndarray) -> Tensor:
             return torch.tensor(array, device=self.device)
@@ -137,6 +137,8 @@ class BodyModel:
         self.moves = to_device(self._topology.moves.astype(np.float64))
         self._offset_length = to_device(self.lengths.offset_matrix())
         self._site_length = to_device(self.lengths.site_matrix())
+
+        self._no_stretch = self.no_stretch(1)
 
     @property
     def groups(self) -> int:
@@ -166,10 +168,8 @@ class BodyModel:
     def points(self, pose: Pose, stretch: Tensor | None = None) -> Tensor:
         """Return the points on the body, [..., K, 3] metres; arguments as for :meth:`joints`."""
         if self.device.type == "cpu":
-            batch, offset, sites = self._batch(pose, stretch)
-            return torch.from_numpy(kernels.points(self._topology, *batch, offset, sites)).reshape(
-                *pose.frames, len(self.site_joint), 3
-            )
+            points = torch.from_numpy(kernels.points(self._topology, *self._batch(pose, stretch)))
+            return points.reshape(*pose.frames, len(self.site_joint), 3)
         return self.points_by_torch(pose, stretch)
 
     def points_by_torch(self, pose: Pose, stretch: Tensor | None = None) -> Tensor:
@@ -226,9 +226,8 @@ class BodyModel:
         gradient, hessian = np.zeros((clips, frames, unknowns)), np.zeros((clips, frames, unknowns, unknowns))
         coupling = np.zeros((clips, frames, unknowns, shared))
         shared_hessian, shared_gradient = np.zeros((clips, shared, shared)), np.zeros((clips, shared))
-        batch, offset, sites = self._batch(pose, stretch)
         normal_kernels.normal_equations(
-            self._topology, *batch, offset, sites, pull.contiguous().numpy(), information.contiguous().numpy(),
+            self._topology, *self._batch(pose, stretch), pull.contiguous().numpy(), information.contiguous().numpy(),
             lengths, hessian, gradient, coupling, shared_hessian, shared_gradient,
         )  # fmt: skip
         return NormalEquations(
@@ -300,30 +299,24 @@ class BodyModel:
             above[joint, joint] = 1.0
         return torch.tensor(above[self.sites[0]], device=self.device)
 
-    def _batch(self, pose: Pose, stretch: Tensor | None) -> tuple[tuple[np.ndarray, ...], np.ndarray, np.ndarray]:
-        """Return arrays for the kernels: poses [B, T, ...], and the offsets [B, J, 3] and [B, K, 3] of each clip."""
-        if stretch is not None and stretch.ndim > 1:
-            clips = len(stretch)
-            offset, sites = self._offsets(stretch), self._site_offsets(stretch)
-        else:
-            clips = 1
-            offset, sites = self._offsets(stretch)[None], self._site_offsets(stretch)[None]
-        frames = pose.root_position.numel() // (3 * clips)
-        flat = pose.reshape(clips, frames)
-        arrays = (flat.root_position, flat.root_rotation, flat.angles, offset, sites)
-        position, rotation, angles, joint_offset, site_offset = (a.contiguous().numpy() for a in arrays)
-        return (position, rotation, angles), joint_offset, site_offset
+    def _batch(self, pose: Pose, stretch: Tensor | None) -> tuple[np.ndarray, ...]:
+        """Return arrays for the kernels: poses [B, T, ...] and lengths [B, G]; one clip where one has all lengths."""
+        lengths = self._no_stretch if stretch is None else stretch.reshape(stretch.shape[:-1].numel(), self.groups)
+        flat = pose if pose.frames[:-1] == lengths.shape[:1] else pose.reshape(len(lengths), -1)
+        arrays = (flat.root_position, flat.root_rotation, flat.angles, lengths)
+        return tuple(array.contiguous().numpy() for array in arrays)
 
 
 def _topology(
     skeleton: Skeleton,
-    site_joint: np.ndarray,
+    sites: Sites,
     pairs: np.ndarray,
     dof_joint: np.ndarray,
     dof_axis: np.ndarray,
     unknowns: int,
     lengths: LengthGroups,
 ) -> kernels.Topology:
+    site_joint = sites[0]
     above = np.zeros((len(skeleton), len(skeleton)), dtype=bool)
     for joint, parent in enumerate(skeleton.parents):
         above[joint] = above[parent] if parent >= 0 else False
@@ -343,6 +336,8 @@ def _topology(
         columns[feature, : len(used)], count[feature] = used, len(used)
     arrays = (
         np.array(skeleton.parents),
+        skeleton.offset.copy(),
+        np.array(sites[1], dtype=np.float64),
         skeleton.rest_rotation.copy(),
         np.array([["XYZ".index(axis) for axis in order] for order in skeleton.euler_order]),
         dof,

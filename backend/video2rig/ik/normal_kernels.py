@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from .kernels import compiled, forward, site
+from .kernels import compiled, forward, site, stretched
 
 
 @compiled
 def normal_equations(
-    t, root_position, root_rotation, angles, offset, site_offset, pull, information, lengths, hessian, gradient,
+    t, root_position, root_rotation, angles, stretch, pull, information, lengths, hessian, gradient,
     coupling, shared_hessian, shared_gradient,
 ):  # fmt: skip
     """Add what is asked of features to the normal equations of their frames.
 
     Args:
-        t, root_position, root_rotation, angles, offset, site_offset: As for :func:`~.kernels.points`.
+        t, root_position, root_rotation, angles, stretch: As for :func:`~.kernels.points`.
         pull: [B, T, F, 3] half the gradient of the cost by each feature; information: [B, T, F, 3, 3] half its
             Gauss-Newton Hessian, symmetric.
         lengths: Whether lengths are unknowns.
@@ -32,13 +32,15 @@ def normal_equations(
     place, turn, axes = np.empty((joints, 3)), np.empty((joints, 3, 3)), np.empty((len(t.dof_joint), 3))
     spots, asked = np.empty((count, 3)), np.empty((joints, 27))
     unknowns, groups = gradient.shape[2], shared_gradient.shape[1]
-    jacobian, weighted, stretch = np.zeros((unknowns, 3)), np.zeros((unknowns, 3)), np.zeros((groups, 3))
+    jacobian, weighted, growth = np.zeros((unknowns, 3)), np.zeros((unknowns, 3)), np.zeros((groups, 3))
+    offset, site_offset = np.empty((joints, 3)), np.empty((count, 3))
     for b in range(clips):
+        stretched(t, stretch[b], offset, site_offset)
         for f in range(frames):
             root = root_position[b, f]
-            forward(t, root, root_rotation[b, f], angles[b, f], offset[b], place, turn, axes)
+            forward(t, root, root_rotation[b, f], angles[b, f], offset, place, turn, axes)
             for k in range(count):
-                site(t, k, place, turn, site_offset[b], spots[k])
+                site(t, k, place, turn, site_offset, spots[k])
             h, g = hessian[b, f], gradient[b, f]
             mixed, own, slope = coupling[b, f], shared_hessian[b], shared_gradient[b]
             _gather_points(t, root, spots, pull[b, f], information[b, f], asked)
@@ -56,10 +58,10 @@ def normal_equations(
                 _add_columns(t, begin, -1.0, spots[begin], place, axes, root, feature, jacobian)
                 _carry_difference(t.columns[feature, :size], jacobian, p, w, weighted, h, g)
                 if lengths:
-                    stretch[:] = 0.0
-                    _add_stretch(t, end, 1.0, place, spots[end], stretch)
-                    _add_stretch(t, begin, -1.0, place, spots[begin], stretch)
-                    _stretch_difference(t.columns[feature, :size], weighted, stretch, p, w, mixed, own, slope)
+                    growth[:] = 0.0
+                    _add_stretch(t, end, 1.0, place, spots[end], growth)
+                    _add_stretch(t, begin, -1.0, place, spots[begin], growth)
+                    _stretch_difference(t.columns[feature, :size], weighted, growth, p, w, mixed, own, slope)
 
 
 @compiled

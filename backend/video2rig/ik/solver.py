@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.linalg.lapack import dpbtrf, dpbtrs
+from scipy.linalg.lapack import dpbtrf, dtbtrs
 from torch import Tensor
 
 from ..errors import Video2RigError
@@ -159,29 +159,30 @@ def _step(
         The steps of the frames [B, T, D] and of what they share [B, S], zero where held, and [B] bool: clips whose
         matrix could not be factorised.
     """
-    free = (~held).to(equations.gradient.dtype)
-    right = torch.cat([equations.gradient[..., None], equations.coupling], dim=-1) * free[..., None]
-    solved, failed = solve_frames(equations.hessian, bands, ~held, damping, right)
-    step = -solved[..., 0]
+    right = torch.cat([equations.gradient[..., None], equations.coupling], dim=-1).masked_fill(held[..., None], 0.0)
+    products, combine, failed = eliminate(equations.hessian, bands, ~held, damping, right)
+    minus_one = -torch.ones_like(damping)[:, None]
     if prior is None:
-        return step, equations.shared_gradient, failed
-    coupling = right[..., 1:].flatten(1, 2)
-    matrix = equations.shared_hessian - coupling.transpose(1, 2) @ solved[..., 1:].flatten(1, 2)
-    slope = equations.shared_gradient + (coupling.transpose(1, 2) @ step.flatten(1, 2)[..., None])[..., 0]
+        return combine(minus_one), equations.shared_gradient, failed
+    matrix = equations.shared_hessian - products[:, 1:, 1:]
+    slope = equations.shared_gradient - products[:, 1:, 0]
     matrix.diagonal(dim1=-2, dim2=-1).add_(damping[:, None] * equations.shared_hessian.diagonal(dim1=-2, dim2=-1))
     if one_person:
         matrix, slope = matrix.sum(0, keepdim=True), slope.sum(0, keepdim=True)
     factor, info = torch.linalg.cholesky_ex(matrix + prior[1])
     shared_step = -torch.cholesky_solve((slope + prior[0][: len(slope)])[..., None], factor)[..., 0]
-    shared_step = shared_step.expand(len(step), -1)
-    step = step - (solved[..., 1:] @ shared_step[:, None, :, None])[..., 0]
-    return step, shared_step, failed | (info != 0)
+    shared_step = shared_step.expand(len(held), -1)
+    return combine(torch.cat([minus_one, -shared_step], dim=-1)), shared_step, failed | (info != 0)
 
 
-def solve_frames(
+Combine = Callable[[Tensor], Tensor]
+"""From [B, R] coefficients to [B, T, D], the so weighted sum of solutions."""
+
+
+def eliminate(
     hessian: Tensor, bands: Tensor | None, free: Tensor, damping: Tensor, right: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Solve the normal equations of the frames' own unknowns.
+) -> tuple[Tensor, Combine, Tensor]:
+    """Factorise the normal equations H of the frames' own unknowns, for right sides r.
 
     Args:
         hessian: [B, T, D, D] of single frames, of which the lower triangle counts; bands: [B, L + 1, T, D] of the
@@ -189,23 +190,27 @@ def solve_frames(
         damping: [B] share of the diagonal that is added to it. right: [B, T, D, R], zero where not free.
 
     Returns:
-        The solutions [B, T, D, R], and [B] bool: clips whose matrix is not positive definite.
+        The products r^T H^-1 r [B, R, R]; a function that combines the solutions H^-1 r; and [B] bool: clips whose
+        matrix is not positive definite.
     """
-    if hessian.device.type != "cpu":
-        return solve_frames_by_torch(hessian, bands, free, damping, right)
-    if bands is not None:
-        return _solve_bands(hessian, bands, free, damping, right)
-    clips, frames, unknowns = free.shape
-    each = damping[:, None].expand(clips, frames).reshape(-1)
-    arrays = (hessian.flatten(0, 1), free.flatten(0, 1), each, right.flatten(0, 1))
-    solution, failed = map(torch.from_numpy, time_kernels.solve_each(*(a.contiguous().numpy() for a in arrays)))
-    return solution.reshape(right.shape), failed.reshape(clips, frames).any(1)
+    if hessian.device.type == "cpu" and bands is not None:
+        return _eliminate_bands(hessian, bands, free, damping, right)
+    if hessian.device.type == "cpu":
+        clips, frames = free.shape[:2]
+        each = damping[:, None].expand(clips, frames).reshape(-1)
+        arrays = (hessian.flatten(0, 1), free.flatten(0, 1), each, right.flatten(0, 1))
+        solution, failed = map(torch.from_numpy, time_kernels.solve_each(*(a.contiguous().numpy() for a in arrays)))
+        solution, failed = solution.reshape(right.shape), failed.reshape(clips, frames).any(1)
+    else:
+        solution, failed = solve_frames_by_torch(hessian, bands, free, damping, right)
+    products = right.flatten(1, 2).transpose(1, 2) @ solution.flatten(1, 2)
+    return products, lambda coefficients: (solution @ coefficients[:, None, :, None])[..., 0], failed
 
 
 def solve_frames_by_torch(
     hessian: Tensor, bands: Tensor | None, free: Tensor, damping: Tensor, right: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Do what :func:`solve_frames` does, in torch."""
+    """Return the solutions [B, T, D, R], and [B] bool: clips whose matrix is not positive definite."""
     mask = free.to(hessian.dtype)
     matrix = hessian * (mask[..., :, None] * mask[..., None, :])
     diagonal = matrix.diagonal(dim1=-2, dim2=-1)
@@ -221,21 +226,29 @@ def solve_frames_by_torch(
     return solve_block_pentadiagonal(matrix, coupled, right)
 
 
-def _solve_bands(hessian: Tensor, bands: Tensor, free: Tensor, damping: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-    """Solve clip after clip by LAPACK's banded Cholesky factorisation."""
-    clips, frames, unknowns = free.shape
-    solution, failed = torch.zeros_like(right), torch.zeros(clips, dtype=torch.bool)
-    band = np.empty((frames * unknowns, (bands.shape[1] - 1) * unknowns + 1))
+def _eliminate_bands(
+    hessian: Tensor, bands: Tensor, free: Tensor, damping: Tensor, right: Tensor
+) -> tuple[Tensor, Combine, Tensor]:
+    """Factorise clip after clip by LAPACK's banded Cholesky factorisation L L^T; half of a solution is L^-1 r."""
+    clips, frames, unknowns, sides = right.shape
+    halves, factors = np.zeros((clips, sides, frames * unknowns)), []
+    failed = np.zeros(clips, dtype=bool)
     for clip in range(clips):
+        band = np.empty((frames * unknowns, (bands.shape[1] - 1) * unknowns + 1))
         time_kernels.fill_band(
-            hessian[clip].numpy(), bands[clip].contiguous().numpy(), free[clip].numpy(), float(damping[clip]), band
+            hessian[clip].numpy(), bands[clip].numpy(), free[clip].numpy(), damping[clip].item(), band
         )
         factor, info = dpbtrf(band.T, lower=1, overwrite_ab=1)
-        if info:
-            failed[clip] = True
-            continue
-        columns = np.asfortranarray(right[clip].reshape(frames * unknowns, -1).numpy())
-        solved, _ = dpbtrs(factor, columns, lower=1, overwrite_b=1)
-        solution[clip] = torch.from_numpy(solved).reshape(frames, unknowns, -1)
-        failed[clip] = not np.isfinite(solved).all()
-    return solution, failed
+        factors.append(factor)
+        if info == 0:
+            columns = np.asfortranarray(right[clip].reshape(-1, sides).numpy())
+            halves[clip] = dtbtrs(factor, columns, uplo="L", overwrite_b=1)[0].T
+        failed[clip] = info != 0 or not np.isfinite(halves[clip]).all()
+
+    def combine(coefficients: Tensor) -> Tensor:
+        solution = np.einsum("br,brn->bn", coefficients.numpy(), halves)
+        for clip in np.flatnonzero(~failed):
+            solution[clip] = dtbtrs(factors[clip], solution[clip], uplo="L", trans="T")[0]
+        return torch.from_numpy(solution).reshape(clips, frames, unknowns)
+
+    return torch.from_numpy(halves @ halves.transpose(0, 2, 1)), combine, torch.from_numpy(failed)
