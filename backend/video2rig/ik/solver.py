@@ -37,6 +37,10 @@ _SETTLING = 1e-3
 """A small gain under a damping above this does not mean that the minimum is near."""
 
 
+_DONE_SHARE = 0.25
+"""The others go on by themselves once so many clips are done."""
+
+
 @dataclass(frozen=True)
 class _Point:
     """Trajectories with the terms' values there; total [B] is their whole cost."""
@@ -76,25 +80,46 @@ def solve(
     Raises:
         SolveError: There is no solution, as when the start is not finite.
     """
+    damping = np.full(len(pose), _FIRST_DAMPING)
+    return _solve(
+        objective, smoothness, pose, shared, damping, one_person, fixed, range(iterations), tolerance, progress
+    )
+
+
+def _solve(
+    objective: Objective,
+    smoothness: Smoothness | None,
+    pose: Pose,
+    shared: Tensor,
+    damping: np.ndarray,
+    one_person: bool,
+    fixed: int,
+    steps: range,
+    tolerance: float,
+    progress: Callable[[int, int], None],
+) -> tuple[Pose, Tensor, Tensor]:
+    """Do what :func:`solve` does, from given damping [B], for a range of steps."""
     model, clips = objective.model, len(pose)
 
     def evaluate(pose: Pose, shared: Tensor) -> _Point:
         at = objective.linearise(pose, shared)
-        prior = objective.shared_cost(shared)
-        total = at.cost + (prior / clips if one_person else prior)
+        total = at.cost
+        if objective.shared is not None:
+            prior = objective.shared_cost(shared)
+            total = total + (prior / clips if one_person else prior)
         if smoothness is None:
             return _Point(pose, shared, at, None, total)
         differences = smoothness.differences(pose)
         return _Point(pose, shared, at, differences, total + differences.cost)
 
     here = evaluate(pose, shared)
-    if not torch.isfinite(here.total).all():
+    cost = here.total.cpu().numpy()
+    if not np.isfinite(cost).all():
         raise SolveError("inverse kinematics: the start is not finite; the keypoints are out of all proportion")
-    done = torch.zeros_like(here.total, dtype=torch.bool)
-    damping = torch.full_like(here.total, _FIRST_DAMPING)
+    done = np.zeros(clips, dtype=bool)
     equations, bands, held = None, None, torch.zeros(())
-    for iteration in range(iterations):
-        progress(iteration, iterations)
+    for step_number in steps:
+        progress(step_number, steps.stop)
         if equations is None:
             equations = objective.normal_equations(here.pose, here.shared, here.at)
             if smoothness is not None and here.differences is not None:
@@ -103,25 +128,51 @@ def solve(
             held = bound_by_range(model, here.pose, equations.gradient)
             held[:, :fixed] = True
         prior = objective.shared_equations(here.shared)
-        step, shared_step, failed = _step(equations, bands, held, damping, prior, one_person)
+        on_device = torch.from_numpy(damping).to(model.device)
+        step, shared_step, failed = _step(equations, bands, held, on_device, prior, one_person)
         trial = evaluate(model.retract(here.pose, step), here.shared + shared_step)
+        trial_cost, solved = trial.total.cpu().numpy(), ~failed.cpu().numpy()
         if one_person:
-            better = (trial.total.sum() < here.total.sum()).expand_as(done) & ~failed.any()
+            better = np.full(clips, trial_cost.sum() < cost.sum() and solved.all())
         else:
-            better = (trial.total < here.total) & ~failed & ~done
-        gain = (here.total - trial.total) / here.total.clamp_min(1e-12)
-        done = done | (better & (gain < tolerance) & (damping <= _SETTLING)) | (~better & (damping >= _MAX_DAMPING))
+            better = (trial_cost < cost) & solved & ~done
+        gain = cost - trial_cost
+        negligible = tolerance * cost
+        done |= (better & (gain < negligible) & (damping <= _SETTLING)) | (~better & (damping >= _MAX_DAMPING))
         # rounding alone can make the last step of a solved clip look worse
-        done = done | (~better & (gain.abs() < 1e-12))
-        damping = torch.where(better, damping / 10, damping * 30).clamp(_MIN_DAMPING, _MAX_DAMPING)
+        done |= ~better & (np.abs(gain) < 1e-12 * cost)
+        damping = np.where(better, damping / 10, damping * 30).clip(_MIN_DAMPING, _MAX_DAMPING)
         if better.all():
             here, equations = trial, None
         elif better.any():
-            pose = Pose.where(better, trial.pose, here.pose)
-            here, equations = evaluate(pose, torch.where(better[:, None], trial.shared, here.shared)), None
+            chosen = torch.from_numpy(better).to(model.device)
+            pose = Pose.where(chosen, trial.pose, here.pose)
+            here, equations = evaluate(pose, torch.where(chosen[:, None], trial.shared, here.shared)), None
+        cost = here.total.cpu().numpy()
         if done.any() if one_person else done.all():
             break
+        if not one_person and done.mean() > _DONE_SHARE:
+            left = torch.from_numpy(np.flatnonzero(~done)).to(model.device)
+            rest = _solve(
+                objective.mapped(lambda array, left=left: array[left]), smoothness and smoothness.of_clips(left),
+                here.pose[left], here.shared[left], damping[~done], False, fixed, steps[step_number + 1 - steps.start :],
+                tolerance, progress,
+            )  # fmt: skip
+            return (
+                _put(here.pose, left, rest[0]),
+                here.shared.index_copy(0, left, rest[1]),
+                here.total.index_copy(0, left, rest[2]),
+            )
     return here.pose, here.shared, here.total
+
+
+def _put(pose: Pose, clips: Tensor, part: Pose) -> Pose:
+    """Return poses [B, T] with some clips replaced."""
+    return Pose(
+        pose.root_position.index_copy(0, clips, part.root_position),
+        pose.root_rotation.index_copy(0, clips, part.root_rotation),
+        pose.angles.index_copy(0, clips, part.angles),
+    )
 
 
 def bound_by_range(model: BodyModel, pose: Pose, gradient: Tensor) -> Tensor:
