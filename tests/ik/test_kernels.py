@@ -56,6 +56,8 @@ def test_points_and_their_normal_equations(seed: int, lengths: bool) -> None:
     random = randomness(seed)
     pose, stretch = poses(random, 2, 3), 0.2 * normal(random, 2, MODEL.groups)
     assert same(MODEL.points(pose, stretch), MODEL.points_by_torch(pose, stretch[:, None]))
+    for compiled, naive in zip(MODEL.joints(pose, stretch), MODEL.joints_by_torch(pose, stretch[:, None]), strict=True):
+        assert same(compiled, naive)
 
     features = len(NAMES) + len(PAIRS)
     half = normal(random, 2, 3, features, 3, 3)

@@ -106,6 +106,19 @@ def stretched(t, stretch, offset, site_offset):
 
 
 @compiled
+def joints(t, root_position, root_rotation, angles, stretch):
+    """Return where the joints of frames are, [B, T, J, 3] metres and [B, T, J, 3, 3]; arguments as for ``points``."""
+    clips, frames, count = angles.shape[0], angles.shape[1], len(t.parents)
+    place, turn = np.empty((clips, frames, count, 3)), np.empty((clips, frames, count, 3, 3))
+    axes, offset, site_offset = np.empty((len(t.dof_joint), 3)), np.empty((count, 3)), np.empty(t.site_offset.shape)
+    for b in range(clips):
+        stretched(t, stretch[b], offset, site_offset)
+        for f in range(frames):
+            forward(t, root_position[b, f], root_rotation[b, f], angles[b, f], offset, place[b, f], turn[b, f], axes)
+    return place, turn
+
+
+@compiled
 def points(t, root_position, root_rotation, angles, stretch):
     """Return the points of frames, [B, T, K, 3] metres.
 

@@ -161,6 +161,14 @@ class BodyModel:
         Args:
             pose: Of [...] frames. stretch: Logarithms of the lengths, [..., G] or what broadcasts to it.
         """
+        if self.device.type == "cpu":
+            place, turn = map(torch.from_numpy, kernels.joints(self._topology, *self._batch(pose, stretch)))
+            count = len(self.skeleton)
+            return place.reshape(*pose.frames, count, 3), turn.reshape(*pose.frames, count, 3, 3)
+        return self.joints_by_torch(pose, stretch)
+
+    def joints_by_torch(self, pose: Pose, stretch: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Do what :meth:`joints` does, in torch."""
         local = self.chain.local_rotations(self.full_angles(pose.angles)).clone()
         local[..., 0, :, :] = self.chain.rest_rotation[0].T @ pose.root_rotation
         return self.chain.forward(local, pose.root_position, self._offsets(stretch))
@@ -174,7 +182,7 @@ class BodyModel:
 
     def points_by_torch(self, pose: Pose, stretch: Tensor | None = None) -> Tensor:
         """Do what :meth:`points` does, in torch."""
-        return self._sites(*self.joints(pose, stretch), stretch)
+        return self._sites(*self.joints_by_torch(pose, stretch), stretch)
 
     def features(self, points: Tensor) -> Tensor:
         """Return [..., F, 3]: the points, and the differences of the pairs."""
@@ -189,7 +197,7 @@ class BodyModel:
         The unknowns are a step of the root's position, a rotation vector that turns the root from the left, and the
         free angles.
         """
-        positions, rotations = self.joints(pose, stretch)
+        positions, rotations = self.joints_by_torch(pose, stretch)
         points = self._sites(positions, rotations, stretch)
         parents = torch.tensor(self.skeleton.parents, device=self.device)
         before = rotations[..., parents[self.dof_joint], :, :] @ self.chain.rest_rotation[self.dof_joint]
