@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import roma
 import torch
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
@@ -22,23 +21,14 @@ from ..errors import Video2RigError
 from ..keypoints import sites as human_sites
 from ..motion import Motion, hemisphere_continuous
 from ..skeleton import Skeleton
-from .escapes import branches_of, follow_neighbours
 from .model import BodyModel, Pose, Sites
-from .objective import Objective
 from .running import EvidenceOf, Frame, RunningEstimates, points_in_space
-from .sequence import ORDER, Estimates, Sequence, jumping, start_frames, with_deviations
-from .smoothness import Smoothness
-from .solver import solve
-from .to_motion import fill_gaps, joint_confidence, local_quaternions
+from .sequence import ORDER
+from .to_motion import fill_gaps, local_quaternions
+from .window import WindowSolver
 
 MOST_LAG = 5
 """Frames that an answer may be behind the newest; after as many without the person, the trajectory begins anew."""
-
-_STEPS = 2
-"""Steps of the solver whenever a frame comes: every frame takes part in several windows."""
-
-_STUCK, _REST = 1.5, 4
-"""Frames that miss their points by so many standard deviations look for other starts, but not more often than this."""
 
 _LARGEST = 1e6
 """Coordinates beyond are no metres and no pixels."""
@@ -115,13 +105,13 @@ class LiveSolver:
                 f"and the window at least {ORDER + 1} frames longer"
             )
         self.model = BodyModel(skeleton, human_sites(skeleton, names) if sites is None else sites, pairs)
-        self.lag, self._window, self._evidence_of = lag, window, evidence_of
-        self._running = RunningEstimates(self.model, evidence_of, smoothing_hz, lengths)
-        self._branches, self._jumping = branches_of(self.model), jumping(self.model)
+        self.lag = lag
+        self._known = RunningEstimates(self.model, evidence_of, smoothing_hz, lengths)
+        self._solver = WindowSolver(self.model, evidence_of, window, lag + 1)
         self._threads = ThreadpoolController()
         self._pending: deque[_Slot] = deque()
         self._track: list[_Slot] = []  # the last frames that show the person
-        self._unseen = self._since_escape = 0
+        self._unseen = 0
         self._newest = -np.inf
         self._held, self._held_since = _resting(self.model), -np.inf
         self._rotations: np.ndarray | None = None
@@ -130,7 +120,7 @@ class LiveSolver:
     @property
     def skeleton(self) -> Skeleton:
         """The skeleton with the lengths that are known by now."""
-        return self.model.lengths.apply(self.model.skeleton, self._running.lengths.numpy())
+        return self.model.lengths.apply(self.model.skeleton, self._known.lengths.numpy())
 
     def push(self, time: float, points: np.ndarray, confidence: np.ndarray) -> LiveFrame | None:
         """Take the next frame.
@@ -146,16 +136,19 @@ class LiveSolver:
         Raises:
             LiveError: The frame is not later than the one before, or its arrays are not what they should be.
         """
-        slot = _Slot(self._checked(time, points, confidence), torch.zeros(len(self.model.skeleton)))
+        unknown = torch.zeros(len(self.model.skeleton), dtype=torch.float64)
+        slot = _Slot(self._checked(time, points, confidence), unknown)
         self._newest = slot.frame.time
         self._pending.append(slot)
         if not slot.frame.confidence.any():
             self._unseen += 1
         else:
-            self._track = [slot] if self._unseen >= MOST_LAG else [*self._track[1 - self._window :], slot]
+            self._track = [slot] if self._unseen >= MOST_LAG else [*self._track[1 - self._solver.size :], slot]
             self._unseen = 0
-            if self._running.now is not None:
-                self._running.add(slot.frame, self._solve(self._running.now))
+            if self._known.begun:
+                newest = self._solve()
+                with self._threads.limit(limits=1):
+                    self._known.add(slot.frame, newest)
         return self._give() if len(self._pending) > self.lag else None
 
     def flush(self) -> list[LiveFrame]:
@@ -189,64 +182,35 @@ class LiveSolver:
             raise LiveError(f"live: a point with confidence above 0 is not finite, or lies beyond {_LARGEST:g}")
         return Frame(float(time), points, confidence)
 
-    def _solve(self, estimates: Estimates) -> Pose:
+    def _solve(self) -> Pose:
         """Solve the track, of which only the newest frame may be without a pose; return the newest pose [1]."""
-        track, lengths = self._track, self._running.lengths
+        poses = [slot.pose for slot in self._track if slot.pose is not None]
         with self._threads.limit(limits=1):
-            sequence = self._evidence_of(self.model, [slot.frame for slot in track], False)
-            objective = sequence.objective.over(with_deviations(sequence.objective.evidence, estimates)).given(lengths)
-            smoothness = Smoothness(sequence.times, estimates.weight, self._running.interval, ORDER, self._jumping)
-            poses = [slot.pose for slot in track if slot.pose is not None]
-            if not poses:
-                poses = [start_frames(sequence, lengths, slice(0, 1))]
-            elif len(poses) < len(track):
-                poses.append(_extrapolated(self.model, poses, sequence.times))
-            # the oldest frames tell what was before the window
-            fixed = ORDER if len(track) == self._window else 0
-            start, nothing = Pose.concatenate(poses).reshape(1, len(track)), lengths.new_zeros(1, 0)
-            pose, _, cost = solve(objective, smoothness, start, nothing, fixed=fixed, iterations=_STEPS)
-            self._since_escape += 1
-            if self._since_escape >= _REST and _stuck(sequence, objective, pose):
-                self._since_escape = 0
-                pose = self._escaped(sequence, objective, smoothness, pose, cost, fixed)
-            confidence = joint_confidence(self.model, sequence.trust, objective.misses(pose, nothing)[0])
-        for number, slot in enumerate(track):
-            slot.pose, slot.confidence = pose[0, number : number + 1], confidence[number]
-        return pose[0, -1:]
-
-    def _escaped(
-        self, sequence: Sequence, objective: Objective, smoothness: Smoothness, pose: Pose, cost: Tensor, fixed: int
-    ) -> Pose:
-        """Return poses [1, T] led out of local minima: by their neighbours, or from fits of single frames."""
-        nothing = cost.new_zeros(1, 0)
-        pose, _, cost = follow_neighbours(objective, smoothness, self._branches, pose, nothing, cost, fixed)
-        if not _stuck(sequence, objective, pose):
-            return pose
-        kept = max(len(sequence) - self.lag - 1, fixed)
-        fresh = start_frames(sequence, self._running.lengths, slice(kept, len(sequence)))
-        fresh = Pose.concatenate([pose[0, :kept], fresh]).reshape(1, len(sequence))
-        fresh, _, other = solve(objective, smoothness, fresh, nothing, fixed=fixed, iterations=2 * _STEPS)
-        return fresh if other[0] < cost[0] else pose
+            pose, confidence = self._solver([slot.frame for slot in self._track], poses, self._known)
+        for number, slot in enumerate(self._track):
+            slot.pose, slot.confidence = pose[number : number + 1], confidence[number]
+        return pose[-1:]
 
     def _give(self) -> LiveFrame:
         """Return the oldest frame that has not been given out."""
         slot = self._pending.popleft()
-        if self._running.now is None and self._track and slot is self._track[0]:
+        if not self._known.begun and self._track and slot is self._track[0]:
             with self._threads.limit(limits=1):
-                pose = self._running.begin([seen.frame for seen in self._track])
+                pose = self._known.begin([seen.frame for seen in self._track])
             for number, seen in enumerate(self._track):
                 seen.pose = pose[number : number + 1]
-            if self._running.now is not None:
-                self._solve(self._running.now)
+            self._solve()
         pose = slot.pose if slot.pose is not None else self._between(slot.frame.time)
-        if self._running.now is not None:
+        if self._known.begun:
             self._held, self._held_since = pose, slot.frame.time
         rotations = local_quaternions(self.model, pose)
         if self._rotations is not None:
             rotations = hemisphere_continuous(np.stack([self._rotations, rotations[0]]))[1:]
         self._rotations = rotations[0]
-        root, confidence = pose.root_position[0].numpy().copy(), slot.confidence.clamp(0, 1).numpy().copy()
-        frame = LiveFrame(slot.frame.time, rotations[0], root, confidence)
+        arrays = rotations[0], pose.root_position[0].numpy().copy(), slot.confidence.clamp(0, 1).numpy().copy()
+        for array in arrays:
+            array.setflags(write=False)
+        frame = LiveFrame(slot.frame.time, *arrays)
         if self._record is not None:
             self._record.append(frame)
         return frame
@@ -265,21 +229,3 @@ def _resting(model: BodyModel) -> Pose:
     rest = torch.tensor(model.skeleton.rest_matrices()[:1])
     angles = torch.clamp(torch.zeros_like(model.lower), model.lower, model.upper)
     return Pose(rest[:, :3, 3], rest[:, :3, :3], angles[None])
-
-
-def _extrapolated(model: BodyModel, poses: list[Pose], times: np.ndarray) -> Pose:
-    """Return the pose [1] to which the last two lead on, for at most as long as they are apart."""
-    if len(poses) < 2:
-        return poses[-1]
-    before, last = poses[-2:]
-    turn = roma.rotmat_to_rotvec(last.root_rotation @ before.root_rotation.transpose(1, 2))
-    step = torch.cat([last.root_position - before.root_position, turn, last.angles - before.angles], dim=1)
-    ahead = (times[-1] - times[-2]) / (times[-2] - times[-3])
-    return model.retract(last, step * min(ahead, 1.0))
-
-
-def _stuck(sequence: Sequence, objective: Objective, pose: Pose) -> bool:
-    """Tell whether a frame of poses [1, T] misses its points by more than it should."""
-    seen = (sequence.trust > 0).sum(1)
-    misses = objective.misses(pose, sequence.trust.new_zeros(1, 0))[0]
-    return bool(((misses.square().sum(1) / seen).sqrt() > _STUCK).any())

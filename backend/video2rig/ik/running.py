@@ -60,7 +60,7 @@ class RunningEstimates:
     """Lengths, noise and smoothness, from the first frames that show the person.
 
     Attributes:
-        lengths: [G] logarithms. interval: Usual seconds between frames. now: The rest; None until :meth:`begin`.
+        lengths: [G] logarithms. interval: Usual seconds between frames.
     """
 
     def __init__(
@@ -71,11 +71,22 @@ class RunningEstimates:
         self._unknown = lengths is None
         self.lengths = model.no_stretch() if lengths is None else torch.tensor(lengths, dtype=torch.float64)
         self.interval = 1.0
-        self.now: Estimates | None = None
+        self._now: Estimates | None = None
         self._generator = torch.Generator().manual_seed(0)
         self._frames: list[Frame] = []
         self._poses: list[Pose] = []
         self._due = 0
+
+    @property
+    def begun(self) -> bool:
+        """Whether there are estimates."""
+        return self._now is not None
+
+    @property
+    def now(self) -> Estimates:
+        """The estimates, which :meth:`begin` makes first."""
+        assert self._now is not None
+        return self._now
 
     def begin(self, frames: list[Frame]) -> Pose:
         """Estimate from the first T frames, each with something seen, and return their poses [T]."""
@@ -84,12 +95,13 @@ class RunningEstimates:
         if self._unknown:
             self.lengths = first_lengths(self._model, sequence.spots, sequence.trust)
         estimates, pose = estimate(sequence, self.lengths, self._smoothing_hz, lambda done, total: None)
+        assert pose is not None  # so few frames are solved in one piece
         self._take(estimates, pose)
         return pose
 
     def add(self, frame: Frame, pose: Pose) -> None:
         """Take a further frame with its pose [1]; now and then the estimates are renewed."""
-        if self.now is None or not self._frames:
+        if not self._frames:
             return
         self._frames.append(frame)
         self._poses.append(pose)
@@ -101,7 +113,7 @@ class RunningEstimates:
         poses = Pose.concatenate(self._poses).reshape(1, len(self._frames))
         at = Estimating(objective, smoothness, poses, self.now.shared[None])
         at = estimate_again(at, self.interval, self._smoothing_hz, self._generator, _STEPS)
-        self._take(at.estimates, at.pose[0])
+        self._take(at.estimates, at.pose.reshape(len(self._frames)))
 
     def _sequence(self) -> Sequence:
         sequence = self._evidence_of(self._model, self._frames, self._unknown)
@@ -109,7 +121,7 @@ class RunningEstimates:
         return sequence if self._unknown else replace(sequence, objective=sequence.objective.given(self.lengths))
 
     def _take(self, estimates: Estimates, pose: Pose) -> None:
-        self.now, self._poses = estimates, [pose]
+        self._now, self._poses = estimates, [pose]
         if self._unknown:
             self.lengths = estimates.shared[: self._model.groups]
         self._due = min(int(_MORE * len(self._frames)) + 1, _SETTLED)
