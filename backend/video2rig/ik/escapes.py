@@ -90,6 +90,8 @@ def try_other_starts(objective: Objective, branches: list[Branch], pose: Pose, i
         objective: Over clips of one frame, its lengths given. branches: Of the body.
         pose: [T, 1] solved frames. iterations: At most so many steps of the solver.
     """
+    if not branches:
+        return pose
     model = objective.model
     nothing = pose.angles.new_zeros(len(pose), 0)
     errors = _errors(objective, branches, pose, nothing)[:, 0]
@@ -144,6 +146,8 @@ def follow_neighbours(
     Returns:
         Poses, shared unknowns and costs, as those given where nothing helps.
     """
+    if not branches:
+        return pose, shared, cost
     square = _errors(objective, branches, pose, shared)[0].square()
     few = min(_FEW, len(square) - (len(square) + 1) % 2)
     errors = torch.nn.functional.avg_pool1d(square.T[:, None], few, 1, few // 2, count_include_pad=False)[:, 0].T.sqrt()
