@@ -158,6 +158,9 @@ def estimate(
     roughness = _roughness(sequence.model, sequence.interval)
     smoothness = Smoothness(times, roughness**-2, sequence.interval, ORDER, jumping(sequence.model))
     objective = objective.over([_loose(item, _COARSE) for item in objective.evidence])
+    for share in _SHARES[:-1]:
+        weighted = smoothness.with_weight(share * smoothness.weight)
+        pose, shared, _ = solve(objective, weighted, pose, shared, one_person=True, iterations=_JOIN_STEPS)
     at = Estimating(objective, smoothness, pose, shared)
     generator = torch.Generator(device=sequence.model.device).manual_seed(0)
     for round_ in range(_ROUNDS):
