@@ -45,8 +45,8 @@ _COARSE = 0.02
 """Metres by which they may at first miss them as a sequence: time then leads, and single frames follow."""
 
 _SHARES, _JOIN_STEPS = (1e-4, 1e-2, 1.0), 4
-"""Shares of the smoothness that frames found one by one are joined under, one after the other: their jumps, of a limb or
-of the whole body, would at once outweigh what was seen. And steps of the solver under each."""
+"""Shares of the smoothness that frames found one by one are joined under, one after the other: their jumps, of a limb
+or of the whole body, would at once outweigh what was seen. And steps of the solver under each."""
 
 _ROUNDS = 3
 """So often noise and smoothness are estimated anew."""
