@@ -15,6 +15,7 @@ from .evidence import Positions
 from .model import BodyModel, Sites
 from .objective import Objective
 from .sequence import Progress, Sequence, estimate, solve_all, with_deviations
+from .swaps import find_swaps, mirror_by_places, relabelled
 from .threads import one_thread
 from .to_motion import NobodySeen, fill_gaps, joint_confidence, to_motion
 
@@ -36,6 +37,8 @@ def solve_markers(
     progress: Progress = lambda done, total: None,
 ) -> Motion:
     """Solve joint rotations, the root's path and the lengths of the bones from points in 3D.
+
+    Points that mirror one another are given back to their sides where they were exchanged for a while.
 
     Args:
         skeleton: Any skeleton; its range of motion bounds the rotations.
@@ -61,9 +64,13 @@ def solve_markers(
         raise NobodySeen("markers: none is seen in any frame")
     with one_thread():
         model = BodyModel(skeleton, sites, device=device)
-        confidence = torch.tensor(markers.confidence[seen], device=device)
-        spots = torch.tensor(np.nan_to_num(markers.positions[seen]), device=device)
         times = markers.times[seen]
+        mirror = mirror_by_places(markers.names, skeleton, sites)
+        swapped = find_swaps(markers.positions[seen], markers.confidence[seen], times, mirror)
+        confidence, spots = (
+            torch.tensor(np.nan_to_num(relabelled(array[seen], swapped, mirror)), device=device)
+            for array in (markers.confidence, markers.positions)
+        )
         sequence = sequence_of_points(model, times, spots, confidence, estimate_lengths)
         objective = sequence.objective
         lengths = first_lengths(model, spots, confidence) if estimate_lengths else model.no_stretch()

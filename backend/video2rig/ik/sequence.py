@@ -45,8 +45,8 @@ _COARSE = 0.02
 """Metres by which they may at first miss them as a sequence: time then leads, and single frames follow."""
 
 _SHARES, _JOIN_STEPS = (1e-4, 1e-2, 1.0), 4
-"""Shares of the smoothness that frames found one by one are joined under, one after the other: their jumps, of a limb or
-of the whole body, would at once outweigh what was seen. And steps of the solver under each."""
+"""Shares of the smoothness that frames found one by one are joined under, one after the other: their jumps, of a limb
+or of the whole body, would at once outweigh what was seen. And steps of the solver under each."""
 
 _ROUNDS = 3
 """So often noise and smoothness are estimated anew."""
@@ -158,6 +158,9 @@ def estimate(
     roughness = _roughness(sequence.model, sequence.interval)
     smoothness = Smoothness(times, roughness**-2, sequence.interval, ORDER, jumping(sequence.model))
     objective = objective.over([_loose(item, _COARSE) for item in objective.evidence])
+    for share in _SHARES[:-1]:
+        weighted = smoothness.with_weight(share * smoothness.weight)
+        pose, shared, _ = solve(objective, weighted, pose, shared, one_person=True, iterations=_JOIN_STEPS)
     at = Estimating(objective, smoothness, pose, shared)
     generator = torch.Generator(device=sequence.model.device).manual_seed(0)
     for round_ in range(_ROUNDS):

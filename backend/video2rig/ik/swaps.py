@@ -198,7 +198,8 @@ def _moving_mean(values: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
     """Return means [T, P] over the frames about each, leaving out NaN."""
     told = np.isfinite(values)
     total, count = (
-        np.cumsum(np.pad(np.where(told, array, 0.0), ((_ABOUT + 1, _ABOUT), (0, 0))), axis=0) for array in (values, told)
+        np.cumsum(np.pad(np.where(told, array, 0.0), ((_ABOUT + 1, _ABOUT), (0, 0))), axis=0)
+        for array in (values, told)
     )
     width = 2 * _ABOUT + 1
     total, count = total[width:] - total[:-width], count[width:] - count[:-width]
@@ -267,14 +268,15 @@ def _most_continuous(
         step = missed[source, state, :, every].transpose(0, 2, 1, 3)
         length = square[source, state, :, every].transpose(0, 2, 1)
         position, velocity, last, hits, predicted, waited = (
-            np.moveaxis(array[source, :, every], 1, 2)
-            for array in (position, velocity, last, hits, predicted, waited)
+            np.moveaxis(array[source, :, every], 1, 2) for array in (position, velocity, last, hits, predicted, waited)
         )
         first = visible & (hits == 0)
         near = length <= _CAP * np.square(scale[frame] * np.maximum(waited, 1.0))
         met = visible & (hits > 0) & near
         gain = np.maximum(_VELOCITY_GAIN, 1.0 / np.maximum(hits, 1.0)) / np.maximum(waited, 1.0)
-        position = np.where(first[..., None], observed, np.where(met[..., None], predicted + _POSITION_GAIN * step, position))
+        position = np.where(
+            first[..., None], observed, np.where(met[..., None], predicted + _POSITION_GAIN * step, position)
+        )
         velocity = np.where(met[..., None], velocity + gain[..., None] * step, velocity)
         seen_now = first | met
         last, hits = np.where(seen_now, times[frame], last), hits + seen_now
