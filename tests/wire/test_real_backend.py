@@ -27,7 +27,7 @@ from video2rig.take import Take
 
 FRAMES = 40
 FREED_SECONDS = 2.0
-MOMENTS = {"detecting": FRAMES // 3, "solving": 1}
+MOMENTS = {"detecting": FRAMES // 3, "measuring the body": 0}
 """Accidents happen in these stages, once so many frames of them are done."""
 
 

@@ -287,8 +287,8 @@ class BodyModel:
             return self.retract_by_torch(pose, step)
         flat, frames = pose.reshape(-1), pose.frames
         arrays = (flat.root_position, flat.root_rotation, flat.angles, step.reshape(-1, self.size))
-        bounds = (self.lower.numpy(), self.upper.numpy())
-        moved = kernels.retract(*(array.contiguous().numpy() for array in arrays), *bounds)
+        position, rotation, angles, moves = (array.contiguous().numpy() for array in arrays)
+        moved = kernels.retract(position, rotation, angles, moves, self.lower.numpy(), self.upper.numpy())
         return Pose(*map(torch.from_numpy, moved)).reshape(*frames)
 
     def retract_by_torch(self, pose: Pose, step: Tensor) -> Pose:
