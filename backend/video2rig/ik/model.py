@@ -54,8 +54,10 @@ class Pose:
 
     def reshape(self, *frames: int) -> Pose:
         """Return the same poses with other leading dimensions."""
+        position = self.root_position.reshape(*frames, 3)
+        frames = tuple(position.shape[:-1])  # a -1 among them cannot be told from angles if there are none
         return Pose(
-            self.root_position.reshape(*frames, 3),
+            position,
             self.root_rotation.reshape(*frames, 3, 3),
             self.angles.reshape(*frames, self.angles.shape[-1]),
         )
