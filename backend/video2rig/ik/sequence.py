@@ -45,6 +45,9 @@ _COARSE = 0.02
 _ROUNDS = 3
 """So often noise and smoothness are estimated anew."""
 
+_FIRST_DAMPING, _NEAR_DAMPING = 1e-4, 1e-6
+"""Damping with which a sequence is first solved, and again from near its solution."""
+
 # Standard deviations of accelerations beforehand, as what a frame at 30 Hz shows: metres and degrees. Hinges carry the
 # impacts. The sequence itself then tells; this is worth a single difference.
 _ROOT_ROUGHNESS, _ROUGHNESS, _HINGE_ROUGHNESS, _ROUGHNESS_TRUST = 0.02, 0.5, 20.0, 1.0
@@ -151,8 +154,9 @@ def estimate(
     for round_ in range(_ROUNDS):
         progress(round_ * len(sequence) // (_ROUNDS + 1), len(sequence))
         pose, shared, _ = solve(
-            objective, smoothness, pose, shared, one_person=True, iterations=6 if round_ == 0 else 4
-        )
+            objective, smoothness, pose, shared, one_person=True, iterations=6 if round_ == 0 else 4,
+            damping=_FIRST_DAMPING if round_ == 0 else _NEAR_DAMPING,
+        )  # fmt: skip
         posterior = sample_posterior(objective, smoothness, pose, shared, generator)
         objective = objective.over([replace(item, robust=True) if item.deviation is not None else item for item in with_estimated_noise(objective.evidence, posterior)])
         if smoothing_hz is None:
@@ -174,14 +178,18 @@ def finish(
     progress: Progress = lambda done, total: None,
 ) -> tuple[Pose, Tensor]:
     """Solve [1, T] frames to the end, and lead them out of local minima."""
-    pose, shared, cost = solve(objective, smoothness, pose, shared, fixed=fixed, progress=progress)
+    pose, shared, cost = solve(
+        objective, smoothness, pose, shared, fixed=fixed, tolerance=1e-4, damping=_NEAR_DAMPING, progress=progress
+    )
     for _ in range(len(branches)):
         before = float(cost[0])
         pose, shared, cost = follow_neighbours(objective, smoothness, branches, pose, shared, cost, fixed)
         if not float(cost[0]) < before:
             break
     else:
-        pose, shared, cost = solve(objective, smoothness, pose, shared, fixed=fixed)
+        pose, shared, cost = solve(
+            objective, smoothness, pose, shared, fixed=fixed, tolerance=1e-4, damping=_NEAR_DAMPING
+        )
     return pose, shared
 
 

@@ -31,7 +31,6 @@ class SolveError(Video2RigError):
     """The normal equations have no solution: an input was not finite, or out of all proportion."""
 
 
-_FIRST_DAMPING = 1e-4
 _MIN_DAMPING, _MAX_DAMPING = 1e-7, 1e8
 _SETTLING = 1e-3
 """A small gain under a damping above this does not mean that the minimum is near."""
@@ -62,6 +61,7 @@ def solve(
     fixed: int = 0,
     iterations: int = 30,
     tolerance: float = 1e-5,
+    damping: float = 1e-4,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Pose, Tensor, Tensor]:
     """Solve B clips of T frames.
@@ -72,6 +72,7 @@ def solve(
         one_person: Whether all clips show the same person, and share these unknowns among them too.
         fixed: So many frames at the beginning of each clip are given and do not move.
         iterations: At most so many steps. tolerance: A clip is done once its cost falls by a smaller part.
+        damping: Of the first step, a share of the Hessian's diagonal.
         progress: Called with the steps done and ``iterations``; may raise to abort.
 
     Returns:
@@ -80,9 +81,8 @@ def solve(
     Raises:
         SolveError: There is no solution, as when the start is not finite.
     """
-    damping = np.full(len(pose), _FIRST_DAMPING)
     return _solve(
-        objective, smoothness, pose, shared, damping, one_person, fixed, range(iterations), tolerance, progress
+        objective, smoothness, pose, shared, np.full(len(pose), damping), one_person, fixed, range(iterations), tolerance, progress
     )
 
 
