@@ -82,7 +82,16 @@ def solve(
         SolveError: There is no solution, as when the start is not finite.
     """
     return _solve(
-        objective, smoothness, pose, shared, np.full(len(pose), damping), one_person, fixed, range(iterations), tolerance, progress
+        objective,
+        smoothness,
+        pose,
+        shared,
+        np.full(len(pose), damping),
+        one_person,
+        fixed,
+        range(iterations),
+        tolerance,
+        progress,
     )
 
 
@@ -140,7 +149,7 @@ def _solve(
         negligible = tolerance * cost
         done |= (better & (gain < negligible) & (damping <= _SETTLING)) | (~better & (damping >= _MAX_DAMPING))
         # rounding alone can make the last step of a solved clip look worse
-        done |= ~better & (np.abs(gain) < 1e-12 * cost)
+        done |= ~better & (np.abs(gain) <= 1e-12 * cost)
         damping = np.where(better, damping / 10, damping * 30).clip(_MIN_DAMPING, _MAX_DAMPING)
         if better.all():
             here, equations = trial, None
@@ -153,26 +162,14 @@ def _solve(
             break
         if not one_person and done.mean() > _DONE_SHARE:
             left = torch.from_numpy(np.flatnonzero(~done)).to(model.device)
-            rest = _solve(
+            remaining = steps[step_number + 1 - steps.start :]
+            pose, shared, total = _solve(
                 objective.mapped(lambda array, left=left: array[left]), smoothness and smoothness.of_clips(left),
-                here.pose[left], here.shared[left], damping[~done], False, fixed, steps[step_number + 1 - steps.start :],
-                tolerance, progress,
+                here.pose[left], here.shared[left], damping[~done], False, fixed, remaining, tolerance, progress,
             )  # fmt: skip
-            return (
-                _put(here.pose, left, rest[0]),
-                here.shared.index_copy(0, left, rest[1]),
-                here.total.index_copy(0, left, rest[2]),
-            )
+            pose = here.pose.replaced(left, pose)
+            return pose, here.shared.index_copy(0, left, shared), here.total.index_copy(0, left, total)
     return here.pose, here.shared, here.total
-
-
-def _put(pose: Pose, clips: Tensor, part: Pose) -> Pose:
-    """Return poses [B, T] with some clips replaced."""
-    return Pose(
-        pose.root_position.index_copy(0, clips, part.root_position),
-        pose.root_rotation.index_copy(0, clips, part.root_rotation),
-        pose.angles.index_copy(0, clips, part.angles),
-    )
 
 
 def bound_by_range(model: BodyModel, pose: Pose, gradient: Tensor) -> Tensor:
