@@ -266,14 +266,25 @@ class BodyModel:
         gradient, hessian = np.zeros((*batch, unknowns)), np.zeros((*batch, unknowns, unknowns))
         coupling = np.zeros((*batch, unknowns, shared))
         shared_hessian, shared_gradient = np.zeros((clips, shared, shared)), np.zeros((clips, shared))
-        asked = (array.reshape(*batch, *array.shape[2:]).contiguous().numpy() for array in (pull, information))
+        pulls, weights = (array.reshape(*batch, *array.shape[2:]).contiguous().numpy() for array in (pull, information))
         normal_kernels.normal_equations(
-            self._topology, *poses, *asked, lengths, hessian, gradient, coupling, shared_hessian, shared_gradient
+            self._topology,
+            *poses,
+            pulls,
+            weights,
+            lengths,
+            hessian,
+            gradient,
+            coupling,
+            shared_hessian,
+            shared_gradient,
         )
-        of_frames = (
+        slope, curvature, mixed = (
             torch.from_numpy(array).reshape(clips, frames, *array.shape[2:]) for array in (gradient, hessian, coupling)
         )
-        return NormalEquations(*of_frames, torch.from_numpy(shared_gradient), torch.from_numpy(shared_hessian))
+        return NormalEquations(
+            slope, curvature, mixed, torch.from_numpy(shared_gradient), torch.from_numpy(shared_hessian)
+        )
 
     def normal_equations_by_torch(
         self, pose: Pose, stretch: Tensor, pull: Tensor, information: Tensor, *, lengths: bool
