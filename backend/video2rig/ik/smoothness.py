@@ -85,10 +85,10 @@ class Smoothness:
         """Return the differences of trajectories [B, T]."""
         if pose.angles.device.type != "cpu":
             return self.differences_by_torch(pose)
-        arrays = (pose.root_position, pose.root_rotation, pose.angles, self._by_step)
-        weight = self.weight.expand(len(pose), -1)
+        arrays = (pose.root_position, pose.root_rotation, pose.angles, self.weight.expand(len(pose), -1))
+        position, rotation, angles, weights = (array.contiguous().numpy() for array in arrays)
         result = time_kernels.differences(
-            *(array.contiguous().numpy() for array in (*arrays, weight, self.bounded)), _TAIL
+            position, rotation, angles, self._by_step.numpy(), weights, self.bounded.numpy(), _TAIL
         )
         return Differences(*map(torch.from_numpy, result))
 
