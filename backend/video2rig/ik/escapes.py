@@ -96,10 +96,11 @@ def branches_of(model: BodyModel) -> list[Branch]:
 
 
 def try_other_starts(objective: Objective, branches: list[Branch], pose: Pose, iterations: int = 8) -> Pose:
-    """Solve branches that miss their points again from angles spread over their range, frame by frame.
+    """Solve branches that miss their points again, frame by frame, from angles spread over their range and from those
+    of the nearest frames before and after that do not.
 
     Args:
-        objective: Over clips of one frame, its lengths given. branches: Of the body.
+        objective: Over clips of one frame, which follow one another, its lengths given. branches: Of the body.
         pose: [T, 1] solved frames. iterations: At most so many steps of the solver.
     """
     model = objective.model
@@ -111,23 +112,26 @@ def try_other_starts(objective: Objective, branches: list[Branch], pose: Pose, i
         return pose
     spread = torch.tensor(qmc.Halton(len(model.lower), scramble=False).random(_STARTS + 1)[1:], device=model.device)
     starts = model.lower + (model.upper - model.lower) * (0.1 + 0.8 * spread)
+    count = _STARTS + 2
 
     def repeated(array: Tensor) -> Tensor:
-        return array[frames].repeat(_STARTS, *(1 for _ in range(array.ndim - 1)))
+        return array[frames].repeat(count, *(1 for _ in range(array.ndim - 1)))
 
-    angles = repeated(pose.angles).reshape(_STARTS, len(frames), -1)
+    angles = repeated(pose.angles).reshape(count, len(frames), -1)
     for number, branch in enumerate(branches):
         here = stuck[frames, number].nonzero()[:, 0]
-        angles[:, here[:, None], branch.angles] = starts[:, None, branch.angles].expand(-1, len(here), -1)
-    trial = Pose(
-        repeated(pose.root_position), repeated(pose.root_rotation), angles.reshape(_STARTS * len(frames), 1, -1)
-    )
+        angles[:_STARTS, here[:, None], branch.angles] = starts[:, None, branch.angles].expand(-1, len(here), -1)
+        if stuck[:, number].all():
+            continue
+        for start, source in enumerate(_nearest(stuck[:, number]), start=_STARTS):
+            angles[start, here[:, None], branch.angles] = pose.angles[source[frames[here]], 0][:, branch.angles]
+    trial = Pose(repeated(pose.root_position), repeated(pose.root_rotation), angles.reshape(count * len(frames), 1, -1))
     again = objective.mapped(repeated)
     trial, _, _ = solve(again, None, trial, repeated(nothing), iterations=iterations, tolerance=1e-3)
-    left = _errors(again, branches, trial, repeated(nothing)).reshape(_STARTS, len(frames), -1)
+    left = _errors(again, branches, trial, repeated(nothing)).reshape(count, len(frames), -1)
     best, which = left.min(0)
     taken = stuck[frames] & (best < _BETTER * errors[frames])
-    result, solved = pose.angles.clone(), trial.angles.reshape(_STARTS, len(frames), -1)
+    result, solved = pose.angles.clone(), trial.angles.reshape(count, len(frames), -1)
     for number, branch in enumerate(branches):
         here = taken[:, number].nonzero()[:, 0]
         result[frames[here][:, None], 0, branch.angles] = solved[which[here, number], here][:, branch.angles]
@@ -155,8 +159,9 @@ def follow_neighbours(
 
     A limb that is straight may be twisted in any way without missing a point, so that a wrong twist shows only where
     it bends again, or as haste; trusted frames are those where it is bent and explained. All runs of other frames are
-    guessed at once: led from one end to the other, held as at either end, or as the frames by themselves would have
-    them. What the guesses come to is judged run by run, and kept where it lowers the cost of the whole.
+    guessed at once: led from one end to the other, held as at either end, as the frames by themselves would have
+    them, and as all points would if none were an outlier. What the guesses come to is judged run by run, and kept
+    where it lowers the cost of the whole.
 
     Args:
         objective, smoothness: The terms. pose: [1, T] solved frames; shared: [1, S]; cost: [1] reached there.
@@ -189,6 +194,10 @@ def follow_neighbours(
         return pose, shared, cost
     if stuck.any():
         guesses.append(_own_fits(objective, branches, pose, shared, stuck))
+        trusting = objective.over(
+            [item if item.deviation is None else replace(item, robust=False) for item in objective.evidence]
+        )
+        guesses.append(solve(trusting, smoothness, pose, shared, fixed=fixed, iterations=_TRIAL_STEPS)[0].angles)
     count = len(guesses)
     trial = Pose(
         pose.root_position.expand(count, -1, -1), pose.root_rotation.expand(count, -1, -1, -1), torch.cat(guesses)
@@ -240,7 +249,10 @@ def _shares(objective: Objective, smoothness: Smoothness, pose: Pose, shared: Te
 
 
 def _own_fits(objective: Objective, branches: list[Branch], pose: Pose, shared: Tensor, stuck: Tensor) -> Tensor:
-    """Return the angles [1, T, A], those of stuck branches [T, branches] as frames by themselves would have them."""
+    """Return the angles [1, T, A], those of stuck branches [T, branches] as frames by themselves have them.
+
+    Limbs only bend so: how they are twisted a frame by itself often cannot tell.
+    """
     frames = stuck.any(1).nonzero()[:, 0]
     apart = objective.given(objective.stretch(shared)[0]).mapped(lambda array: array[0, frames][:, None])
     apart = apart.over(
@@ -256,7 +268,8 @@ def _own_fits(objective: Objective, branches: list[Branch], pose: Pose, shared: 
     angles = pose.angles.clone()
     for number, branch in enumerate(branches):
         here = stuck[frames, number].nonzero()[:, 0]
-        angles[0, frames[here][:, None], branch.angles] = alone.angles[here, 0][:, branch.angles]
+        own = branch.angles if branch.hinge is None else branch.angles[branch.angles == branch.hinge]
+        angles[0, frames[here][:, None], own] = alone.angles[here, 0][:, own]
     return angles
 
 
@@ -270,8 +283,16 @@ def _tracks(pose: Pose, branch: Branch, doubtful: Tensor) -> list[Tensor]:
     """Return guesses [T, L] of the angles that are led: between the frames about a run, as before it, as after it."""
     known = (~doubtful).nonzero()[:, 0].cpu().numpy()
     frames = np.arange(len(doubtful))
-    values = pose.angles[0][:, branch.led].cpu().numpy()
-    between = np.stack([np.interp(frames, known, track) for track in values[known].T], axis=1)
-    before = known[np.searchsorted(known, frames, side="right").clip(1) - 1]
-    after = known[np.searchsorted(known, frames).clip(max=len(known) - 1)]
-    return [torch.as_tensor(track, device=doubtful.device) for track in (between, values[before], values[after])]
+    values = pose.angles[0][:, branch.led]
+    tracks = values[known].cpu().numpy().T
+    between = np.stack([np.interp(frames, known, track) for track in tracks], axis=1)
+    return [torch.as_tensor(between, device=values.device), *(values[source] for source in _nearest(doubtful))]
+
+
+def _nearest(doubtful: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the numbers [T] of the nearest frames before and after that are not doubtful; on one side if need be."""
+    known = (~doubtful).nonzero()[:, 0].contiguous()
+    frames = torch.arange(len(doubtful), device=doubtful.device)
+    before = torch.searchsorted(known, frames, right=True).clamp_min(1) - 1
+    after = torch.searchsorted(known, frames).clamp_max(len(known) - 1)
+    return known[before], known[after]

@@ -116,7 +116,7 @@ def find_swaps(points: np.ndarray, confidence: np.ndarray, times: np.ndarray, mi
         return swapped
     # sides [T, 2, P, D]: the two points of every pair
     columns = np.stack([left, mirror.twin[left]])
-    seen = confidence[:, columns] > 0
+    seen = np.greater(confidence[:, columns], 0)
     sides = np.where(seen[..., None], points[:, columns], 0.0)
     scale = _expected_jump(points, confidence, sides, seen)
     group = mirror.group[left]
@@ -212,7 +212,7 @@ def _doubtful(sides: np.ndarray, seen: np.ndarray, scale: np.ndarray, group: np.
     last = np.where(seen, np.arange(frames)[:, None, None], -1)
     last = np.concatenate([np.full_like(last[:1], -1), np.maximum.accumulate(last, axis=0)[:-1]])
     before = np.take_along_axis(sides, last.clip(0)[..., None], axis=0)
-    known = (last >= 0).all(axis=1, keepdims=True) & seen
+    known = np.greater_equal(last, 0).all(axis=1, keepdims=True) & seen
     gains = np.zeros((frames, len(GROUPS)))
     stayed, crossed = (
         np.minimum(np.square(sides - where).sum(axis=-1) / np.square(scale[:, None]), _CAP)
