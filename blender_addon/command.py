@@ -60,6 +60,9 @@ def parser() -> argparse.ArgumentParser:
     convert.add_argument("--height", type=float, metavar="METRES", help="standing height of the person")
     convert.add_argument("--fov", type=float, metavar="DEGREES", help="field of view across the video's longer side")
     convert.add_argument("--smoothing", type=float, metavar="HZ", help="motion slower than this passes unchanged")
+    convert.add_argument(
+        "--contacts", choices=core_settings.CONTACT_MODES, help="whether feet that rest on the floor are held still"
+    )
     convert.add_argument("--device", choices=core_settings.DEVICES, help="where the networks run")
     convert.add_argument("--rom", choices=core_settings.ROM_PROFILES, help="how far joints may turn")
     convert.add_argument("--interpolation", choices=("linear", "bezier"), default="linear", help="between keys")
@@ -115,6 +118,7 @@ def convert(arguments: argparse.Namespace, say: Callable[[str, dict[str, object]
                 "height": arguments.height,
                 "field_of_view": None if arguments.fov is None else math.radians(arguments.fov),
                 "smoothing_hz": arguments.smoothing,
+                "contacts": arguments.contacts,
                 "device": arguments.device,
                 "rom": arguments.rom,
             }.items()

@@ -58,10 +58,20 @@ class VIDEO2RIG_PG_options(PropertyGroup):
     )
     smoothing_hz: FloatProperty(  # type: ignore[valid-type]
         name="Smoothing (Hz)",
-        description="Motion slower than this passes unchanged; lower values are smoother",
-        min=0.5,
+        description="Motion slower than this passes unchanged; lower values are smoother. 0 finds it from the motion",
+        min=0.0,
         max=30.0,
-        default=_DEFAULTS.smoothing_hz,
+        default=_DEFAULTS.smoothing_hz or 0.0,
+    )
+    contacts: EnumProperty(  # type: ignore[valid-type]
+        name="Foot Contacts",
+        description="Whether feet that rest on the floor are held still",
+        items=[
+            ("auto", "Found", "Feet that rest on the floor are found in the motion, and held still"),
+            ("always", "Always", "The person never leaves the floor: one foot or the other always rests on it"),
+            ("off", "Off", "Feet move as they were seen"),
+        ],
+        default=_DEFAULTS.contacts,
     )
     rom: EnumProperty(  # type: ignore[valid-type]
         name="Joint Limits",
@@ -96,7 +106,8 @@ class VIDEO2RIG_PG_options(PropertyGroup):
         Raises:
             SettingsError: A value lies outside what the solver takes.
         """
-        values: dict[str, Any] = {"device": self.device, "smoothing_hz": self.smoothing_hz, "rom": self.rom}
+        values: dict[str, Any] = {"device": self.device, "rom": self.rom, "contacts": self.contacts}
+        values["smoothing_hz"] = self.smoothing_hz or None
         if self.height > 0:
             values["height"] = self.height
         if self.field_of_view > 0:

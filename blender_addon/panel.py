@@ -48,6 +48,18 @@ class VIDEO2RIG_PT_main(_Sidebar, Panel):
         layout.operator(import_video.VIDEO2RIG_OT_cancel.bl_idname, icon="X")
 
 
+_SHOWN = (
+    "height",
+    "rom",
+    "field_of_view",
+    "smoothing_hz",
+    "contacts",
+    "device",
+    "interpolation",
+    "match_scene",
+)
+
+
 class VIDEO2RIG_PT_settings(_Sidebar, Panel):
     """What may be chosen, folded away."""
 
@@ -62,7 +74,7 @@ class VIDEO2RIG_PT_settings(_Sidebar, Panel):
         layout.use_property_decorate = False
         layout.enabled = job.current is None
         chosen = options.of(context)
-        for name in ("height", "rom", "field_of_view", "smoothing_hz", "device", "interpolation", "match_scene"):
+        for name in _SHOWN:
             row = layout.row()
             # an armature that is there has its own size and limits
             row.active = chosen.armature == "NEW" or name not in ("height", "rom")

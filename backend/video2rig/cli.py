@@ -49,8 +49,15 @@ def _parser() -> argparse.ArgumentParser:
     solve.add_argument(
         "--fov", type=float, metavar="DEG", help="field of view across the longer side of the picture, degrees"
     )
+    solve.add_argument("--estimate-fov", action="store_true", help="take the field of view for a first guess")
     solve.add_argument("--tilt", type=float, metavar="DEG", help="how far the camera looks down, degrees")
-    solve.add_argument("--smoothing", type=float, metavar="HZ", default=Settings.smoothing_hz, help="cut-off, hertz")
+    solve.add_argument(
+        "--smoothing",
+        type=_hertz,
+        metavar="HZ",
+        default=Settings.smoothing_hz,
+        help="cut-off, hertz, or 'auto' to estimate it from the motion (default: %(default)s)",
+    )
     solve.add_argument("--contacts", choices=CONTACT_MODES, default="auto", help="hold feet that rest on the floor")
     solve.add_argument("--rom", choices=ROM_PROFILES, default=Settings.rom, help="how far joints may turn")
     solve.add_argument("--json-progress", action="store_true", help="one JSON object a line on standard output")
@@ -101,6 +108,10 @@ def _degrees(value: float | None) -> float | None:
     return None if value is None else math.radians(value)
 
 
+def _hertz(text: str) -> float | None:
+    return None if text == "auto" else float(text)
+
+
 class _ProgressLine:
     """Progress on a terminal, or as JSON lines."""
 
@@ -141,6 +152,7 @@ def _solve(options: argparse.Namespace) -> int:
         smoothing_hz=options.smoothing,
         height=options.height,
         field_of_view=_degrees(options.fov),
+        estimate_field_of_view=options.estimate_fov,
         tilt=_degrees(options.tilt),
         contacts=options.contacts,
         rom=options.rom,

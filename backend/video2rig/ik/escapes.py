@@ -103,6 +103,8 @@ def try_other_starts(objective: Objective, branches: list[Branch], pose: Pose, i
         objective: Over clips of one frame, which follow one another, its lengths given. branches: Of the body.
         pose: [T, 1] solved frames. iterations: At most so many steps of the solver.
     """
+    if not branches:
+        return pose
     model = objective.model
     nothing = pose.angles.new_zeros(len(pose), 0)
     errors = _errors(objective, branches, pose, nothing)[:, 0]
@@ -170,6 +172,8 @@ def follow_neighbours(
     Returns:
         Poses, shared unknowns and costs, as those given where nothing helps.
     """
+    if not branches:
+        return pose, shared, cost
     errors = _errors(objective, branches, pose, shared)[0]
     few = min(_FEW, len(errors) - (len(errors) + 1) % 2)
     square = errors.square().T[:, None]

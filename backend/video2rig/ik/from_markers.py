@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from ..keypoints import sites as human_sites
@@ -17,6 +16,7 @@ from .model import BodyModel, Sites
 from .objective import Objective
 from .sequence import Progress, Sequence, estimate, solve_all, with_deviations
 from .swaps import find_swaps, mirror_by_places, relabelled
+from .threads import one_thread
 from .to_motion import NobodySeen, fill_gaps, joint_confidence, to_motion
 
 _LEAST_NOISE = 1e-4
@@ -62,7 +62,7 @@ def solve_markers(
     seen = (markers.confidence > 0).any(axis=1)
     if not seen.any():
         raise NobodySeen("markers: none is seen in any frame")
-    with threadpool_limits(limits=1):
+    with one_thread():
         model = BodyModel(skeleton, sites, device=device)
         times = markers.times[seen]
         mirror = mirror_by_places(markers.names, skeleton, sites)

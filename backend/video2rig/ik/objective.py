@@ -97,7 +97,7 @@ class Objective:
         ends = torch.cat([torch.arange(points), torch.from_numpy(self.model.pairs[:, 1])]).to(features.device)
         for item in self.evidence:
             if item.deviation is not None:
-                rows = item.rows(features[:, :, item.where], self._zoom(shared))
+                rows = item.rows(features[:, :, item.where], self.log_zoom(shared))
                 square.index_add_(2, ends[item.where], rows.value.square().mean(-1))
                 kinds.index_add_(0, ends[item.where], torch.ones_like(ends[item.where], dtype=kinds.dtype))
         return (square / kinds.clamp_min(1.0)).sqrt()
@@ -105,7 +105,7 @@ class Objective:
     def linearise(self, pose: Pose, shared: Tensor) -> Linearised:
         """Return the cost of poses [B, T] and its derivatives by the features."""
         features = self.features(pose, shared)
-        zoom = self._zoom(shared)
+        zoom = self.log_zoom(shared)
         cost = features.new_zeros(len(features))
         pull, information = torch.zeros_like(features), features.new_zeros(*features.shape, 3)
         by_zoom = torch.zeros_like(features) if self.zoom else None
@@ -156,7 +156,8 @@ class Objective:
         """Return half that cost's gradient [B, S] and half its Hessian [S, S]; None where nothing is shared."""
         return None if self.shared is None else (shared @ self.shared, self.shared)
 
-    def _zoom(self, shared: Tensor) -> Tensor | None:
+    def log_zoom(self, shared: Tensor) -> Tensor | None:
+        """Return the logarithm [B] of the focal length's factor; None where it is given."""
         return shared[:, -1] if self.zoom else None
 
     def _with_zoom(

@@ -77,6 +77,10 @@ class Smoothness:
         other.weight = weight
         return other
 
+    def of_clips(self, clips: Tensor) -> Smoothness:
+        """Return the penalty of some of the clips, given by their numbers."""
+        return self if self.weight.ndim == 1 else self.with_weight(self.weight[clips])
+
     def differences(self, pose: Pose) -> Differences:
         """Return the differences of trajectories [B, T]."""
         if pose.angles.device.type != "cpu":

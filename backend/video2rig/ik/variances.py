@@ -19,7 +19,7 @@ from .evidence import Evidence
 from .model import ROOT_DOFS, Pose
 from .objective import Objective
 from .smoothness import Differences, Smoothness
-from .solver import bound_by_range, solve_frames
+from .solver import bound_by_range, eliminate
 
 _LEAST_SHARE = 0.1
 """At least this share of the data counts as not absorbed by the unknowns."""
@@ -32,12 +32,14 @@ class Posterior:
     Attributes:
         differences: Of the solution, and of_sample [B, T - order, D] those of the sample.
         features: [B, T, F, 3] of the solution, and feature_sample how far they may be off, metres.
+        log_zoom: [B] logarithm of the focal length's factor; None where it is given.
     """
 
     differences: Differences
     of_sample: Tensor
     features: Tensor
     feature_sample: Tensor
+    log_zoom: Tensor | None
 
 
 def sample_posterior(
@@ -56,7 +58,7 @@ def sample_posterior(
     features = objective.features(pose, shared)
     pull = torch.zeros_like(features)
     for item in objective.evidence:
-        rows = item.rows(features[:, :, item.where], None)
+        rows = item.rows(features[:, :, item.where], objective.log_zoom(shared))
         pull[:, :, item.where] += (rows.by_point.transpose(-1, -2) @ noise(rows.value)[..., None])[..., 0]
     carried = model.normal_equations(
         pose, objective.stretch(shared), pull, pull.new_zeros(*pull.shape, 3), lengths=False
@@ -66,17 +68,17 @@ def sample_posterior(
     carried[..., ROOT_DOFS:] += noise(pose.angles) / objective.deviation
     bands = smoothness.hessian_bands(differences)
     undamped = torch.zeros(pose.frames[0], dtype=carried.dtype, device=carried.device)
-    step, _ = solve_frames(equations.hessian, bands, ~held, undamped, (carried * ~held)[..., None])
-    step = torch.where(torch.isfinite(step), step, 0.0)[..., 0]
+    _, combine, _ = eliminate(equations.hessian, bands, ~held, undamped, (carried * ~held)[..., None])
+    step = combine(torch.ones_like(undamped)[:, None])
+    step = torch.where(torch.isfinite(step), step, 0.0)
     small = 1e-4
     moved = Pose(
         pose.root_position + small * step[..., :3],
         model.turned(pose.root_rotation, small * step[..., 3:ROOT_DOFS]),
         pose.angles + small * step[..., ROOT_DOFS:],
     )
-    return Posterior(
-        differences, smoothness.of_steps(step), features, (objective.features(moved, shared) - features) / small
-    )
+    strayed = (objective.features(moved, shared) - features) / small
+    return Posterior(differences, smoothness.of_steps(step), features, strayed, objective.log_zoom(shared))
 
 
 def smoothness_weights(smoothness: Smoothness, posterior: Posterior, expected: Tensor, trust: float) -> Tensor:
@@ -106,7 +108,7 @@ def with_estimated_noise(evidence: Sequence[Evidence], posterior: Posterior) -> 
     for item in evidence:
         if item.deviation is None or not (item.confidence > 0).any():
             continue
-        rows = item.rows(posterior.features[:, :, item.where], None)
+        rows = item.rows(posterior.features[:, :, item.where], posterior.log_zoom)
         seen, size = item.confidence > 0, rows.value.shape[-1]
         trust = item.confidence.square().sum()
         # the median of a chi-square distribution, by Wilson and Hilferty (1931)
