@@ -265,7 +265,7 @@ def _own_fits(objective: Objective, branches: list[Branch], pose: Pose, shared: 
             for item in apart.evidence
         ]
     )
-    alone = pose[0, frames].reshape(len(frames), 1)
+    alone = pose.reshape(len(stuck))[frames].reshape(len(frames), 1)
     nothing = pose.angles.new_zeros(len(frames), 0)
     alone, _, _ = solve(apart, None, alone, nothing, iterations=_TRIAL_STEPS, tolerance=1e-3)
     alone = try_other_starts(apart, branches, alone)
