@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What property tests draw: skeletons, angles inside a range of motion, motions, takes."""
+"""What property tests draw: skeletons, bodies with points on them, angles inside a range of motion, motions, takes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from video2rig.camera import Camera
 from video2rig.human import default_human
+from video2rig.ik import BodyModel
 from video2rig.keypoints import KEYPOINT_SETS, Keypoints
 from video2rig.motion import Contact, Motion
 from video2rig.skeleton import EULER_ORDERS, Skeleton
@@ -34,6 +35,18 @@ def skeletons(draw: st.DrawFn, max_joints: int = 8) -> Skeleton:
         tuple(rng.choice(EULER_ORDERS, count).tolist()),
         bounds,
     )
+
+
+@st.composite
+def bodies(draw: st.DrawFn, max_joints: int = 5, max_points: int = 6) -> BodyModel:
+    """Any small body: a random tree with points anywhere on it, and directions between some of them."""
+    skeleton = draw(skeletons(max_joints))
+    rng = np.random.default_rng(draw(seeds))
+    points = draw(st.integers(1, max_points))
+    place = rng.normal(0.0, 0.2, (points, 3))
+    place[rng.random(points) < 0.4] = 0.0
+    pairs = rng.integers(0, points, (draw(st.integers(0, 3)), 2))
+    return BodyModel(skeleton, (rng.integers(0, len(skeleton), points), place), pairs[pairs[:, 0] != pairs[:, 1]])
 
 
 def random_motion(rng: np.random.Generator, frames: int = 12, skeleton: Skeleton | None = None) -> Motion:

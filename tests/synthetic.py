@@ -9,6 +9,7 @@ import numpy as np
 import roma
 import torch
 from scipy.ndimage import gaussian_filter1d
+from scipy.spatial.transform import Rotation
 
 from video2rig.camera import Camera
 from video2rig.human import default_human
@@ -30,14 +31,15 @@ class Scene(NamedTuple):
     keypoints: Keypoints
 
 
-def random_pose(model: BodyModel, rng: np.random.Generator, frames: int) -> Pose:
-    """Unrelated poses anywhere inside the range of motion, 3 to 5 m before the camera."""
+def random_pose(model: BodyModel, rng: np.random.Generator, *frames: int) -> Pose:
+    """Unrelated poses [*frames] anywhere inside the range of motion, 3 to 5 m before the camera."""
     lower, upper = model.lower.numpy(), model.upper.numpy()
-    position = np.stack([rng.normal(0, 0.4, frames), rng.normal(0, 0.2, frames), rng.uniform(3, 5, frames)], axis=1)
+    position = np.stack([rng.normal(0, 0.4, frames), rng.normal(0, 0.2, frames), rng.uniform(3, 5, frames)], axis=-1)
+    turn = Rotation.random(int(np.prod(frames)), rng=rng).as_matrix()
     return Pose(
         torch.tensor(position),
-        roma.random_rotmat(frames, dtype=torch.float64),
-        torch.tensor(rng.uniform(lower, upper, (frames, len(lower)))),
+        torch.tensor(turn.reshape(*frames, 3, 3)),
+        torch.tensor(rng.uniform(lower, upper, (*frames, len(lower)))),
     )
 
 
@@ -53,7 +55,7 @@ def moving_person(
     Args:
         noise: Standard deviation of the keypoints, pixels.
     """
-    model = BodyModel(skeleton or default_human(), NAMES)
+    model = BodyModel.for_keypoints(skeleton or default_human(), NAMES)
     walk = gaussian_filter1d(rng.normal(size=(frames, len(model.lower))), 0.4 * rate, axis=0, mode="wrap")
     walk /= walk.std(axis=0, keepdims=True) + 1e-9
     middle, half = (model.lower + model.upper) / 2, (model.upper - model.lower) / 2
@@ -76,7 +78,7 @@ def see(
     points = model.points(pose).numpy()
     pixels = camera.project(points) + rng.normal(0.0, 1.0, (*points.shape[:2], 2)) * noise
     middle = np.append((pixels.mean(axis=1) - camera.center) / camera.focal, np.ones((len(points), 1)), axis=1)
-    names = model.keypoint_names
+    names = model.names
     hips = points[:, [names.index("left_hip"), names.index("right_hip")]].mean(axis=1, keepdims=True)
     turned = [(point - hip) @ _turn_to_axis(ray).T for point, hip, ray in zip(points, hips, middle, strict=True)]
     return Keypoints(model_set(model), pixels, np.ones(points.shape[:2]), times, np.array(turned))
@@ -84,7 +86,7 @@ def see(
 
 def model_set(model: BodyModel) -> str:
     """The set whose keypoints a model carries."""
-    return next(name for name, names in KEYPOINT_SETS.items() if names == model.keypoint_names)
+    return next(name for name, names in KEYPOINT_SETS.items() if names == model.names)
 
 
 def _turn_to_axis(ray: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from video2rig.ik import BodyModel
 from video2rig.keypoints import KEYPOINT_SETS, Keypoints
 from video2rig.motion import Contact
 
-MODEL = BodyModel(default_human(), NAMES)
+MODEL = BodyModel.for_keypoints(default_human(), NAMES)
 FEET = Feet(MODEL)
 CAMERA = Camera.from_field_of_view(640, 480, 1.0).placed(
     np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]]), np.array([0.0, 1.0, 4.0])
@@ -92,13 +92,13 @@ def test_held_feet_are_asked_to_stand_where_they_were_on_the_floor() -> None:
     camera = Camera.from_field_of_view(64, 64, 1.0).placed(
         np.stack([[1.0, 0.0, 0.0], forward, up], axis=1), np.array([0.3, 1.0, 4.0])
     )
-    anchors = hold(MODEL, FEET, places, resting, camera)
+    held = hold(MODEL, FEET, places, resting, camera)
     local = places @ camera.rotation.T + camera.translation
-    along_axes = local @ anchors.axes.numpy().T
-    wanted = anchors.target.numpy()[:, FEET.keypoints]
+    along_axes = local @ held.axes.numpy().T
+    wanted = held.target.numpy()[0][:, FEET.keypoints]
     assert np.abs((along_axes - wanted)[resting]).max() < 0.05
     assert np.abs((along_axes - wanted)[resting][:, 2]).max() < 1e-9 + 0.08
-    assert (anchors.weight.numpy()[:, FEET.keypoints][~resting] == 0).all()
+    assert (held.weight.numpy()[0][:, FEET.keypoints][~resting] == 0).all()
 
 
 def test_who_stands_on_a_box_is_not_pulled_to_the_floor() -> None:
@@ -106,13 +106,13 @@ def test_who_stands_on_a_box_is_not_pulled_to_the_floor() -> None:
     places[:60, :, 2] += 1.0
     _, resting = find_contacts(FEET, places, seen(times), CAMERA)
     assert resting[5].all()
-    height = hold(MODEL, FEET, places, resting, CAMERA).target.numpy()[5, FEET.keypoints] @ np.array([0, 0, 1.0])
+    height = hold(MODEL, FEET, places, resting, CAMERA).target.numpy()[0, 5, FEET.keypoints] @ np.array([0, 0, 1.0])
     origin = (CAMERA.rotation.T @ CAMERA.translation)[2]
     assert np.allclose(height - origin, places[5, :, 2])
 
 
 @pytest.mark.parametrize("name", list(KEYPOINT_SETS))
 def test_every_set_has_feet(name: str) -> None:
-    feet = Feet(BodyModel(default_human(), KEYPOINT_SETS[name]))
+    feet = Feet(BodyModel.for_keypoints(default_human(), KEYPOINT_SETS[name]))
     assert {joint[-2:] for joint in feet.joints} == {".L", ".R"}
     assert (feet.standing > 0).all()

@@ -118,7 +118,7 @@ def test_a_profile_is_what_is_solved(scene: Scene, name: str) -> None:
 
 def test_a_rigs_own_skeleton_is_solved_as_it_is(scene: Scene) -> None:
     """Its proportions are kept, and what an animator limited, locked or left free is what bounds the motion."""
-    human = default_human(1.9).scaled(np.linspace(0.95, 1.05, 22))
+    human = default_human(1.9).scaled(np.linspace(0.95, 1.05, 22), np.linspace(0.95, 1.05, 22))
     rom, orders = human.rom.copy(), list(human.euler_order)
     rom[human.index("left_knee"), 0] = np.radians([20, 40])
     rom[human.index("right_elbow"), 1] = 0.0
@@ -141,7 +141,7 @@ def test_a_rig_without_the_joints_that_were_seen_is_refused_before_any_frame(sce
 @pytest.mark.parametrize("name", ["coco_17", "halpe_26", "h36m_17"])
 def test_other_keypoint_sets_are_solved(name: str) -> None:
     scene = moving_person(np.random.default_rng(2), frames=10)
-    model = BodyModel(scene.model.skeleton, KEYPOINT_SETS[name])
+    model = BodyModel.for_keypoints(scene.model.skeleton, KEYPOINT_SETS[name])
     seen = see(model, scene.pose, scene.camera, scene.keypoints.times, np.random.default_rng(0))
     take = solve(scene._replace(keypoints=seen))
     assert take.keypoints.set_name == name and np.isfinite(take.motion.root_position).all()

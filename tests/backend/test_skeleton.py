@@ -21,8 +21,10 @@ def test_json_round_trip_is_exact(skeleton: Skeleton) -> None:
 @given(skeletons())
 def test_scaling_by_one_changes_nothing_and_by_two_doubles_every_distance(skeleton: Skeleton) -> None:
     heads = skeleton.rest_matrices()[:, :3, 3]
-    same, double = skeleton.scaled(np.ones(len(skeleton))), skeleton.scaled(np.full(len(skeleton), 2.0))
+    one, two = np.ones(len(skeleton)), np.full(len(skeleton), 2.0)
+    same, double = skeleton.scaled(one, one), skeleton.scaled(two, two)
     assert np.allclose(same.rest_matrices(), skeleton.rest_matrices())
+    assert np.array_equal(same.length, skeleton.length) and np.array_equal(double.length, 2 * skeleton.length)
     grown = double.rest_matrices()[:, :3, 3]
     assert np.allclose(grown - grown[0], 2 * (heads - heads[0]))
 
@@ -30,7 +32,7 @@ def test_scaling_by_one_changes_nothing_and_by_two_doubles_every_distance(skelet
 @given(seeds)
 def test_other_proportions_stand_at_the_same_height(seed: int) -> None:
     human = default_human()
-    scaled = human.scaled(np.random.default_rng(seed).uniform(0.7, 1.4, len(human)))
+    scaled = human.scaled(*np.random.default_rng(seed).uniform(0.7, 1.4, (2, len(human))))
     assert scaled.lowest() == pytest.approx(human.lowest())
 
 

@@ -127,11 +127,11 @@ def test_a_live_sequence_is_nearly_as_good_as_one_solved_as_a_whole() -> None:
     assert np.abs(np.log(solver.skeleton.length / whole.skeleton.length)).mean() < 0.03
 
 
-def test_known_lengths_and_exact_points_give_the_true_pose() -> None:
-    seen = scene(3, 60, noise=0.0)
+def test_known_lengths_and_good_points_give_the_true_pose() -> None:
+    seen = scene(3, 60, noise=0.001)
     live = rotations_of(run(LiveSolver(SKELETON, NAMES, lengths=AS_IT_IS), seen))
-    told = [SKELETON.index(role) for role in ("pelvis", "left_knee", "right_knee", "left_elbow", "right_elbow")]
-    assert np.median(degrees_apart(live, seen.rotations)[20:, told], axis=0).max() < 1.0
+    told = [SKELETON.index(role) for role in ("left_knee", "right_knee", "left_elbow", "right_elbow")]
+    assert np.median(degrees_apart(live, seen.rotations)[20:, told], axis=0).max() < 1.5
 
 
 def test_what_was_given_out_never_changes() -> None:
@@ -203,12 +203,12 @@ def seen_by_a_camera(model: BodyModel, frames: list[Frame], estimate_lengths: bo
         return replace(pose, root_position=pose.root_position + ahead - model.points(pose, lengths).mean(dim=1))
 
     evidence = [
-        Rays(rays[None], confidence[None], depth[None], torch.tensor(0.01, dtype=torch.float64)),
+        Rays(rays[None], confidence[None], depth[None], *torch.tensor([0.01, 0.002], dtype=torch.float64)),
         Directions(
             len(NAMES),
             torch.nn.functional.normalize(landmarks[:, PAIRS[:, 1]] - landmarks[:, PAIRS[:, 0]], dim=-1)[None],
             torch.ones(1, len(frames), len(PAIRS), dtype=torch.float64),
-            torch.full((3,), 0.03, dtype=torch.float64),
+            *torch.tensor([[0.03], [0.001]], dtype=torch.float64).expand(2, 3),
         ),
     ]
     middle, width = (model.lower + model.upper) / 2, model.upper - model.lower

@@ -1,92 +1,131 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+"""Terms on points: their derivatives by the points, and what their residuals mean."""
+
+import math
+
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from test_model import MODEL, numerical_jacobian
+from torch import Tensor
 
+from derivatives import close
 from strategies import seeds
-from synthetic import NAMES, random_pose
 from video2rig.ik import terms
-from video2rig.ik.model import Pose
+
+SHAPE = (2, 3, 4)  # clips, frames, points
 
 
-def draw(seed: int, frames: int = 2) -> tuple[np.random.Generator, Pose]:
+def draw(seed: int) -> tuple[np.random.Generator, Tensor]:
     rng = np.random.default_rng(seed)
-    return rng, random_pose(MODEL, rng, frames)
+    return rng, torch.tensor(rng.normal(size=(*SHAPE, 3)))
 
 
-def check(term, pose: Pose) -> None:
-    """A term's Jacobian against central differences, in units of its largest entry."""
-    value, jacobian = term(pose)
-    numerical = numerical_jacobian(MODEL, pose, lambda moved: term(moved)[0])
-    assert value.shape == jacobian.shape[:2]
-    assert torch.allclose(jacobian, numerical, atol=1e-6 * float(numerical.abs().max()) + 1e-9)
+def check(term, points: Tensor, step: float = 1e-6) -> None:
+    """The derivatives [..., R, 3] of a term's values by its points against central differences."""
+    rows = term(points)
+    columns = []
+    for axis in range(3):
+        shift = torch.zeros(3, dtype=torch.float64)
+        shift[axis] = step
+        columns.append((term(points + shift).value - term(points - shift).value) / (2 * step))
+    numerical = torch.stack(columns, dim=-1)
+    assert close(rows.by_point.expand_as(numerical), numerical)
+
+
+@given(seeds, st.sampled_from([-1.0, 1.0]))
+def test_reprojection_before_and_behind_the_nearest_depth(seed: int, side: float) -> None:
+    rng, points = draw(seed)
+    points[..., 2] = terms.MIN_DEPTH + side * torch.tensor(rng.uniform(0.01, 3, SHAPE))
+    rays, weight = torch.tensor(rng.normal(size=(*SHAPE, 2))), torch.tensor(rng.uniform(0, 50, SHAPE))
+    check(lambda moved: terms.reprojection(moved, rays, weight), points)
 
 
 @given(seeds)
-@settings(max_examples=8)
-def test_reprojection(seed: int) -> None:
-    rng, pose = draw(seed)
-    rays = torch.tensor(rng.normal(size=(2, len(NAMES), 2)))
-    weight = torch.tensor(rng.uniform(0, 50, (2, len(NAMES))))
-    check(lambda p: terms.reprojection(*MODEL.points_and_jacobian(p), rays, weight), pose)
+def test_reprojection_by_the_focal_length(seed: int) -> None:
+    rng, points = draw(seed)
+    points[..., 2] = torch.tensor(rng.uniform(0.3, 3, SHAPE))
+    rays, weight, step = torch.tensor(rng.normal(size=(*SHAPE, 2))), torch.tensor(rng.uniform(0, 50, SHAPE)), 1e-6
+    ahead, behind = (terms.reprojection(points, rays * math.exp(-zoom), weight).value for zoom in (step, -step))
+    assert close(terms.reprojection_by_zoom(rays, weight), (ahead - behind) / (2 * step))
+
+
+def test_a_point_behind_the_camera_is_pulled_to_its_ray_with_a_finite_force() -> None:
+    points = torch.tensor([[[[0.5, 0.0, -3.0]]]], dtype=torch.float64)
+    rows = terms.reprojection(points, torch.zeros(1, 1, 1, 2).double(), torch.ones(1, 1, 1).double())
+    assert torch.isfinite(rows.value).all() and rows.by_point.abs().max() <= 1 / terms.MIN_DEPTH
+    assert (rows.by_point[..., 2] == 0).all()
 
 
 @given(seeds)
-@settings(max_examples=8)
-def test_segments_but_for_the_change_of_their_own_length(seed: int) -> None:
-    rng, pose = draw(seed)
-    pairs = torch.tensor([[11, 13], [23, 25], [29, 31]])
-    direction = torch.nn.functional.normalize(torch.tensor(rng.normal(size=(2, 3, 3))), dim=-1)
-    weight = torch.tensor(rng.uniform(1, 30, (2, 3, 3)))
-    points = MODEL.points(pose)
-    length = (points[:, pairs[:, 1]] - points[:, pairs[:, 0]]).norm(dim=-1, keepdim=True)
+def test_positions(seed: int) -> None:
+    rng, points = draw(seed)
+    target, weight = torch.tensor(rng.normal(size=(*SHAPE, 3))), torch.tensor(rng.uniform(0, 9, SHAPE))
+    check(lambda moved: terms.positions(moved, target, weight), points)
 
-    def with_fixed_length(moved: Pose) -> torch.Tensor:
-        points = MODEL.points(moved)
-        return ((points[:, pairs[:, 1]] - points[:, pairs[:, 0]] - length * direction) * weight).flatten(1)
 
-    value, jacobian = terms.segments(*MODEL.points_and_jacobian(pose), pairs, direction, weight)
-    assert torch.allclose(value, with_fixed_length(pose))
-    assert torch.allclose(jacobian, numerical_jacobian(MODEL, pose, with_fixed_length), atol=1e-5)
+@given(seeds)
+def test_directions(seed: int) -> None:
+    rng, segments = draw(seed)
+    direction = torch.nn.functional.normalize(torch.tensor(rng.normal(size=(*SHAPE, 3))), dim=-1)
+    weight = torch.tensor(rng.uniform(0, 30, (*SHAPE, 3)))
+    check(lambda moved: terms.directions(moved, direction, weight), segments + 0.05 * segments.sign())
 
 
 def test_a_segment_in_its_direction_has_no_residual_whatever_its_length() -> None:
-    points = torch.tensor([[[0.0, 0, 0], [0, 0, 0.2]], [[0, 0, 0], [0, 0, 3.0]]], dtype=torch.float64)
-    direction = torch.tensor([0.0, 0, 1.0], dtype=torch.float64).expand(2, 1, 3)
-    jacobian = torch.zeros(2, 2, 3, 6, dtype=torch.float64)
-    value, _ = terms.segments(points, jacobian, torch.tensor([[0, 1]]), direction, torch.ones(2, 1, 3).double())
-    assert torch.equal(value, torch.zeros(2, 3).double())
+    segments = torch.tensor([[[[0.0, 0, 0.2], [0, 0, 3.0], [0, 0, 0]]]], dtype=torch.float64)
+    direction = torch.tensor([0.0, 0, 1.0], dtype=torch.float64).expand(1, 1, 3, 3)
+    rows = terms.directions(segments, direction, torch.ones(1, 1, 3, 3).double())
+    assert torch.equal(rows.value, torch.zeros(1, 1, 3, 3).double()) and torch.isfinite(rows.by_point).all()
 
 
 @given(seeds)
-@settings(max_examples=8)
-def test_anchors(seed: int) -> None:
-    rng, pose = draw(seed)
+def test_contact(seed: int) -> None:
+    rng, points = draw(seed)
     axes = torch.linalg.qr(torch.tensor(rng.normal(size=(3, 3))))[0]
-    target, weight = torch.tensor(rng.normal(size=(2, 2, len(NAMES), 3)))
-    check(lambda p: terms.anchors(*MODEL.points_and_jacobian(p), axes, target, weight.abs()), pose)
+    target, weight = torch.tensor(rng.normal(size=(*SHAPE, 3))), torch.tensor(rng.uniform(0, 9, (*SHAPE, 3)))
+    check(lambda moved: terms.contact(moved, axes, target, weight), points)
 
 
-@given(seeds, st.sampled_from([1, 2, 3]))
-def test_the_robust_kernels_step_is_the_gradient_of_its_cost(seed: int, group: int) -> None:
+@given(seeds, st.sampled_from([-1.0, 1.0]), st.floats(1e-5, 2.0))
+def test_the_floor_on_both_sides_of_its_kink(seed: int, side: float, distance: float) -> None:
+    """A point that lies ``distance`` above or below the level that it keeps."""
+    rng, points = draw(seed)
+    up = torch.nn.functional.normalize(torch.tensor(rng.normal(size=3)), dim=0)
+    level, weight = torch.tensor(rng.normal(size=SHAPE[2])), torch.tensor(rng.uniform(0.1, 9, SHAPE[2]))
+    points = points + (level + side * distance - points @ up)[..., None] * up
+    check(lambda moved: terms.floor(moved, up, level, weight), points)
+    rows = terms.floor(points, up, level, weight)
+    expected = torch.zeros(SHAPE).double() if side > 0 else (-distance * weight).expand(SHAPE)
+    assert torch.allclose(rows.value[..., 0], expected)
+    assert bool((rows.by_point == 0).all()) == (side > 0)
+
+
+@given(seeds, st.sampled_from([1, 2, 3]), st.floats(0.5, 8.0))
+def test_the_robust_kernels_step_is_the_gradient_of_its_cost(seed: int, size: int, scale: float) -> None:
     rng = np.random.default_rng(seed)
-    value = torch.tensor(rng.normal(0, 3, (2, 2 * group)), requires_grad=True)
-    jacobian = torch.eye(2 * group, dtype=torch.float64).expand(2, -1, -1)
-    cost, rows = terms.robust(terms.Residuals(value, jacobian), group, 2.0)
+    value = torch.tensor(rng.normal(0, 3, (2, 3, 4, size)), requires_grad=True)
+    by_point = torch.tensor(rng.normal(size=(2, 3, 4, size, 3)))
+    cost, rows = terms.robust(terms.Rows(value, by_point), scale)
     (gradient,) = torch.autograd.grad(cost.sum(), value)
-    half = (rows.jacobian.transpose(1, 2) @ rows.value[..., None])[..., 0]
-    assert torch.allclose(gradient / 2, half)
+    half = (rows.by_point.mT @ rows.value[..., None])[..., 0]
+    assert torch.allclose(half, (by_point.mT @ gradient[..., None])[..., 0] / 2)
+
+
+@given(seeds)
+def test_without_a_scale_the_kernel_changes_nothing(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows = terms.Rows(torch.tensor(rng.normal(0, 9, (*SHAPE, 2))), torch.tensor(rng.normal(size=(*SHAPE, 2, 3))))
+    cost, same = terms.robust(rows, math.inf)
+    assert torch.allclose(cost, rows.value.square().sum(-1)) and torch.equal(same.value, rows.value)
 
 
 def test_an_outlier_pulls_ever_less() -> None:
-    jacobian = torch.ones(1, 1, 1, dtype=torch.float64)
+    by_point = torch.ones(1, 1, 3, dtype=torch.float64)
     pulls = []
     for error in (1.0, 10.0, 1000.0):
-        value = torch.tensor([[error]], dtype=torch.float64)
-        cost, rows = terms.robust(terms.Residuals(value, jacobian), 1, 4.0)
-        pulls.append(float(rows.value * rows.jacobian[..., 0]))
+        cost, rows = terms.robust(terms.Rows(torch.tensor([[error]], dtype=torch.float64), by_point), 4.0)
+        pulls.append(float(rows.value * rows.by_point[..., 0]))
         assert cost <= 16
     assert pulls[1] > pulls[2] and pulls[2] == pytest.approx(0, abs=1e-6)

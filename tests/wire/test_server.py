@@ -48,7 +48,7 @@ def test_a_video_comes_back_as_its_take(shared_server):
 
 
 def test_a_skeleton_of_the_clients_is_what_is_solved(shared_server):
-    mine = default_human(1.2, "athlete").scaled(np.linspace(0.9, 1.1, 22))
+    mine = default_human(1.2, "athlete").scaled(np.linspace(0.9, 1.1, 22), np.linspace(0.9, 1.1, 22))
     take, _ = run(SyntheticVideo(5), shared_server.connection, skeleton=mine)
     assert take.motion.skeleton.to_json() == mine.to_json()
 

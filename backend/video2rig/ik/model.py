@@ -54,8 +54,10 @@ class Pose:
 
     def reshape(self, *frames: int) -> Pose:
         """Return the same poses with other leading dimensions."""
+        position = self.root_position.reshape(*frames, 3)
+        frames = tuple(position.shape[:-1])  # a -1 among them cannot be told from angles if there are none
         return Pose(
-            self.root_position.reshape(*frames, 3),
+            position,
             self.root_rotation.reshape(*frames, 3, 3),
             self.angles.reshape(*frames, self.angles.shape[-1]),
         )
@@ -287,8 +289,8 @@ class BodyModel:
             return self.retract_by_torch(pose, step)
         flat, frames = pose.reshape(-1), pose.frames
         arrays = (flat.root_position, flat.root_rotation, flat.angles, step.reshape(-1, self.size))
-        bounds = (self.lower.numpy(), self.upper.numpy())
-        moved = kernels.retract(*(array.contiguous().numpy() for array in arrays), *bounds)
+        position, rotation, angles, moves = (array.contiguous().numpy() for array in arrays)
+        moved = kernels.retract(position, rotation, angles, moves, self.lower.numpy(), self.upper.numpy())
         return Pose(*map(torch.from_numpy, moved)).reshape(*frames)
 
     def retract_by_torch(self, pose: Pose, step: Tensor) -> Pose:

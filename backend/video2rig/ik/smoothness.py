@@ -85,11 +85,10 @@ class Smoothness:
         """Return the differences of trajectories [B, T]."""
         if pose.angles.device.type != "cpu":
             return self.differences_by_torch(pose)
-        arrays = (pose.root_position, pose.root_rotation, pose.angles, self._by_step)
         weight = self.weight.expand(len(pose), -1)
-        result = time_kernels.differences(
-            *(array.contiguous().numpy() for array in (*arrays, weight, self.bounded)), _TAIL
-        )
+        arrays = (pose.root_position, pose.root_rotation, pose.angles, self._by_step, weight, self.bounded)
+        position, rotation, angles, by_step, weights, bounded = (array.contiguous().numpy() for array in arrays)
+        result = time_kernels.differences(position, rotation, angles, by_step, weights, bounded, _TAIL)
         return Differences(*map(torch.from_numpy, result))
 
     def differences_by_torch(self, pose: Pose) -> Differences:

@@ -133,16 +133,17 @@ def _solve(
         on_device = torch.from_numpy(damping).to(model.device)
         step, shared_step, failed = _step(equations, bands, held, on_device, prior, one_person)
         trial = evaluate(model.retract(here.pose, step), here.shared + shared_step)
-        trial_cost, solved = trial.total.cpu().numpy(), ~failed.cpu().numpy()
-        if one_person:
-            better = np.full(clips, trial_cost.sum() < cost.sum() and solved.all())
-        else:
-            better = (trial_cost < cost) & solved & ~done
-        gain = cost - trial_cost
-        negligible = tolerance * cost
-        done |= (better & (gain < negligible) & (damping <= _SETTLING)) | (~better & (damping >= _MAX_DAMPING))
+        before, after = cost, trial.total.cpu().numpy()
+        solved = ~failed.cpu().numpy()
+        if one_person:  # one clip may lose for the others to gain more
+            before, after = np.full(clips, before.sum()), np.full(clips, after.sum())
+            solved = np.full(clips, solved.all())
+        better = (after < before) & solved & ~done
+        gain = before - after
+        done |= better & (gain < tolerance * before) & (damping <= _SETTLING)
+        done |= ~better & (damping >= _MAX_DAMPING)
         # rounding alone can make the last step of a solved clip look worse
-        done |= ~better & (np.abs(gain) < 1e-12 * cost)
+        done |= ~better & (np.abs(gain) < 1e-12 * before)
         damping = np.where(better, damping / 10, damping * 30).clip(_MIN_DAMPING, _MAX_DAMPING)
         if better.all():
             here, equations = trial, None
@@ -151,7 +152,7 @@ def _solve(
             pose = Pose.where(chosen, trial.pose, here.pose)
             here, equations = evaluate(pose, torch.where(chosen[:, None], trial.shared, here.shared)), None
         cost = here.total.cpu().numpy()
-        if done.any() if one_person else done.all():
+        if done.all():
             break
         if not one_person and done.mean() > _DONE_SHARE:
             left = torch.from_numpy(np.flatnonzero(~done)).to(model.device)
@@ -180,7 +181,7 @@ def _put(pose: Pose, clips: Tensor, part: Pose) -> Pose:
 def bound_by_range(model: BodyModel, pose: Pose, gradient: Tensor) -> Tensor:
     """Return [B, T, D] bool: unknowns at a bound of the range of motion that descent would push through it."""
     if gradient.device.type == "cpu":
-        angles, slope = pose.angles.reshape(-1, len(model.lower)), gradient.reshape(-1, model.size)
+        angles, slope = pose.reshape(-1).angles, gradient.reshape(-1, model.size)
         arrays = (angles, model.lower, model.upper, slope)
         held = time_kernels.bound_by_range(*(array.contiguous().numpy() for array in arrays))
         return torch.from_numpy(held).reshape(gradient.shape)
