@@ -48,6 +48,9 @@ _SHARES, _JOIN_STEPS = (1e-4, 1e-2, 1.0), 4
 """Shares of the smoothness that frames found one by one are joined under, one after the other: their jumps, of a limb
 or of the whole body, would at once outweigh what was seen. And steps of the solver under each."""
 
+_GAIN = 1e-3
+"""Ways out of local minima are looked for as long as they lower the cost by this share."""
+
 _ROUNDS = 3
 """So often noise and smoothness are estimated anew."""
 
@@ -238,7 +241,7 @@ def finish(
     for _ in range(len(branches)):
         before = float(cost[0])
         pose, shared, cost = follow_neighbours(objective, smoothness, branches, pose, shared, cost, fixed)
-        if not float(cost[0]) < before:
+        if not float(cost[0]) < (1.0 - _GAIN) * before:
             break
     else:
         pose, shared, cost = solve(
