@@ -48,6 +48,18 @@ class VIDEO2RIG_PT_main(_Sidebar, Panel):
         layout.operator(import_video.VIDEO2RIG_OT_cancel.bl_idname, icon="X")
 
 
+_SHOWN = (
+    "height",
+    "rom",
+    "field_of_view",
+    "smoothing_hz",
+    "contacts",
+    "device",
+    "interpolation",
+    "match_scene",
+)
+
+
 class VIDEO2RIG_PT_settings(_Sidebar, Panel):
     """What may be chosen, folded away."""
 

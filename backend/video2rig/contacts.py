@@ -87,7 +87,7 @@ def find_contacts(
     known = keypoints.confidence[:, feet.keypoints] > 0
     for part in range(len(feet.joints)):
         padded = np.pad(still[:, part], length, mode="edge")
-        calmed = np.asarray(binary_opening(binary_closing(padded, brush), brush))[length:-length]
+        calmed = np.asarray(binary_opening(binary_closing(padded, brush), brush), dtype=bool)[length:-length]
         resting[:, part] = calmed & known[:, part]
     if always:
         unrest = np.where(known, speed / SPEED + (height - floor[:, None]) / HEIGHT, np.inf)

@@ -56,6 +56,8 @@ def test_points_and_their_normal_equations(seed: int, lengths: bool) -> None:
     random = randomness(seed)
     pose, stretch = poses(random, 2, 3), 0.2 * normal(random, 2, MODEL.groups)
     assert same(MODEL.points(pose, stretch), MODEL.points_by_torch(pose, stretch[:, None]))
+    for compiled, naive in zip(MODEL.joints(pose, stretch), MODEL.joints_by_torch(pose, stretch[:, None]), strict=True):
+        assert same(compiled, naive)
 
     features = len(NAMES) + len(PAIRS)
     half = normal(random, 2, 3, features, 3, 3)
@@ -74,7 +76,7 @@ def test_steps_of_poses(seed: int, turn: float) -> None:
     random = randomness(seed)
     pose, step = poses(random, 2, 3), normal(random, 2, 3, MODEL.size)
     step[..., 3:6] = turn * torch.nn.functional.normalize(step[..., 3:6], dim=-1)
-    compiled, naive = MODEL.retract(pose, step), MODEL.retract_by_torch(pose, step)
+    compiled, naive = MODEL.moved(pose, step), MODEL.moved_by_torch(pose, step)
     assert same(compiled.root_position, naive.root_position) and same(compiled.angles, naive.angles)
     assert same(compiled.root_rotation, naive.root_rotation)
 
@@ -135,8 +137,11 @@ def test_solutions(seed: int, frames: int, coupled: bool) -> None:
     right = normal(random, 2, frames, size, 3) * free[..., None]
     damping = torch.tensor([1e-3, 0.5], dtype=torch.float64)
     arguments = (half @ half.mT, bands if coupled else None, free, damping, right)
-    (compiled, failed), (naive, _) = solver.solve_frames(*arguments), solver.solve_frames_by_torch(*arguments)
-    assert not failed.any() and same(compiled, naive, 1e-6)
+    products, combine, failed = solver.eliminate(*arguments)
+    naive, _ = solver.solve_frames_by_torch(*arguments)
+    share = normal(random, 2, 3)
+    assert not failed.any() and same(combine(share), (naive @ share[:, None, :, None])[..., 0], 1e-6)
+    assert same(products, right.flatten(1, 2).mT @ naive.flatten(1, 2), 1e-6)
 
 
 @pytest.mark.parametrize("coupled", [False, True])
@@ -146,5 +151,5 @@ def test_clips_that_have_no_solution_are_told(coupled: bool) -> None:
     bands = torch.zeros(3, 3, 5, 4, dtype=torch.float64) if coupled else None
     free, right = torch.ones(3, 5, 4, dtype=torch.bool), torch.ones(3, 5, 4, 1, dtype=torch.float64)
     damping = torch.full((3,), 1e-3, dtype=torch.float64)
-    _, failed = solver.solve_frames(hessian, bands, free, damping, right)
+    _, _, failed = solver.eliminate(hessian, bands, free, damping, right)
     assert failed.tolist() == [False, True, True]

@@ -21,6 +21,7 @@ from .observation import Observation, observe
 from .prior import relaxed_pose
 from .sequence import ORDER, Estimates, Progress, Sequence, estimate, finish, jumping, solve_all, with_deviations
 from .smoothness import Smoothness
+from .swaps import find_swaps, mirror_by_names, relabelled
 from .terms import MIN_DEPTH
 from .to_motion import NobodySeen, fill_gaps, joint_confidence
 
@@ -105,7 +106,7 @@ class CameraSolver:
             NobodySeen: No frame shows a person.
             SkeletonError: The skeleton lacks a role that carries a keypoint.
         """
-        self._keypoints = keypoints
+        self._keypoints = keypoints = without_swaps(keypoints)
         self._seen = keypoints.seen()
         if not self._seen.any():
             raise NobodySeen("no person was found in any frame of this video")
@@ -210,6 +211,20 @@ def _to_the_end(sequence: Sequence, estimates: Estimates, start: Pose) -> tuple[
     smoothness = Smoothness(sequence.times, estimates.weight, sequence.interval, ORDER, bounded)
     pose, shared = finish(objective, smoothness, sequence.branches, start.reshape(1, -1), estimates.shared[None])
     return pose.reshape(len(start)), shared[0]
+
+
+def without_swaps(keypoints: Keypoints) -> Keypoints:
+    """Return keypoints with left and right exchanged back where the detector had swapped them."""
+    mirror = mirror_by_names(keypoints.names)
+    swapped = find_swaps(keypoints.positions, keypoints.confidence, keypoints.times, mirror)
+    if not swapped.any():
+        return keypoints
+    return dataclasses.replace(
+        keypoints,
+        positions=relabelled(keypoints.positions, swapped, mirror),
+        confidence=relabelled(keypoints.confidence, swapped, mirror),
+        world=None if keypoints.world is None else relabelled(keypoints.world, swapped, mirror),
+    )
 
 
 def _shared_prior(model: BodyModel, frames: int, focal: bool) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from ..keypoints import sites as human_sites
@@ -16,6 +15,8 @@ from .evidence import Positions
 from .model import BodyModel, Sites
 from .objective import Objective
 from .sequence import Progress, Sequence, estimate, solve_all, with_deviations
+from .swaps import find_swaps, mirror_by_places, relabelled
+from .threads import one_thread
 from .to_motion import NobodySeen, fill_gaps, joint_confidence, to_motion
 
 _LEAST_NOISE = 1e-4
@@ -36,6 +37,8 @@ def solve_markers(
     progress: Progress = lambda done, total: None,
 ) -> Motion:
     """Solve joint rotations, the root's path and the lengths of the bones from points in 3D.
+
+    Points that mirror one another are given back to their sides where they were exchanged for a while.
 
     Args:
         skeleton: Any skeleton; its range of motion bounds the rotations.
@@ -59,11 +62,15 @@ def solve_markers(
     seen = (markers.confidence > 0).any(axis=1)
     if not seen.any():
         raise NobodySeen("markers: none is seen in any frame")
-    with threadpool_limits(limits=1):
+    with one_thread():
         model = BodyModel(skeleton, sites, device=device)
-        confidence = torch.tensor(markers.confidence[seen], device=device)
-        spots = torch.tensor(np.nan_to_num(markers.positions[seen]), device=device)
         times = markers.times[seen]
+        mirror = mirror_by_places(markers.names, skeleton, sites)
+        swapped = find_swaps(markers.positions[seen], markers.confidence[seen], times, mirror)
+        confidence, spots = (
+            torch.tensor(np.nan_to_num(relabelled(array[seen], swapped, mirror)), device=device)
+            for array in (markers.confidence, markers.positions)
+        )
         sequence = sequence_of_points(model, times, spots, confidence, estimate_lengths)
         objective = sequence.objective
         lengths = first_lengths(model, spots, confidence) if estimate_lengths else model.no_stretch()

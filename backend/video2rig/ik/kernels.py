@@ -21,15 +21,20 @@ class Topology(NamedTuple):
     """What does not change while a body is solved.
 
     Attributes:
-        parents: [J]. rest_rotation: [J, 3, 3]. axis_order: [J, 3] axis that turns first, second, third.
+        parents: [J]. offset: [J, 3] metres. site_offset: [K, 3] metres. rest_rotation: [J, 3, 3].
+        axis_order: [J, 3] axis that turns first, second, third.
         dof: [J, 3] number of the angle about each axis, -1 where it is locked. dof_joint: [A].
         site_joint: [K]. offset_group: [J], site_group: [K] which length each scales with, -1 for none.
         features: [F, 2] points (begin, end); a begin of -1 is the point itself, otherwise the feature is end - begin.
         columns: [F, D] the unknowns that move each feature, in columns[f, :column_count[f]].
         moves: [K, A] whether an angle moves a point.
+        above: [A, A] the angles that carry the joint of each, itself and those before it on its joint among them,
+            in above[a, :above_count[a]].
     """
 
     parents: np.ndarray
+    offset: np.ndarray
+    site_offset: np.ndarray
     rest_rotation: np.ndarray
     axis_order: np.ndarray
     dof: np.ndarray
@@ -41,10 +46,12 @@ class Topology(NamedTuple):
     columns: np.ndarray
     column_count: np.ndarray
     moves: np.ndarray
+    above: np.ndarray
+    above_count: np.ndarray
 
 
 @compiled
-def _forward(t, root_position, root_rotation, angles, offset, place, turn, axes):
+def forward(t, root_position, root_rotation, angles, offset, place, turn, axes):
     """Fill place [J, 3], turn [J, 3, 3] (global) and axes [A, 3] (global, of each angle) of one frame."""
     place[0], turn[0] = root_position, root_rotation
     for joint in range(1, len(t.parents)):
@@ -74,7 +81,8 @@ def _forward(t, root_position, root_rotation, angles, offset, place, turn, axes)
 
 
 @compiled
-def _site(t, k, place, turn, site_offset, point):
+def site(t, k, place, turn, site_offset, point):
+    """Fill the place [3] of point k of one frame."""
     joint = t.site_joint[k]
     for r in range(3):
         point[r] = (
@@ -86,140 +94,56 @@ def _site(t, k, place, turn, site_offset, point):
 
 
 @compiled
-def points(t, root_position, root_rotation, angles, offset, site_offset):
+def stretched(t, stretch, offset, site_offset):
+    """Fill the offsets [J, 3] and [K, 3] of a body whose lengths have the logarithms [G]."""
+    for j in range(len(offset)):
+        factor = np.exp(stretch[t.offset_group[j]]) if t.offset_group[j] >= 0 else 1.0
+        for r in range(3):
+            offset[j, r] = factor * t.offset[j, r]
+    for k in range(len(site_offset)):
+        factor = np.exp(stretch[t.site_group[k]]) if t.site_group[k] >= 0 else 1.0
+        for r in range(3):
+            site_offset[k, r] = factor * t.site_offset[k, r]
+
+
+@compiled
+def joints(t, root_position, root_rotation, angles, stretch):
+    """Return where the joints of frames are, [B, T, J, 3] metres and [B, T, J, 3, 3]; arguments as for ``points``."""
+    clips, frames, count = angles.shape[0], angles.shape[1], len(t.parents)
+    place, turn = np.empty((clips, frames, count, 3)), np.empty((clips, frames, count, 3, 3))
+    axes, offset, site_offset = np.empty((len(t.dof_joint), 3)), np.empty((count, 3)), np.empty(t.site_offset.shape)
+    for b in range(clips):
+        stretched(t, stretch[b], offset, site_offset)
+        for f in range(frames):
+            forward(t, root_position[b, f], root_rotation[b, f], angles[b, f], offset, place[b, f], turn[b, f], axes)
+    return place, turn
+
+
+@compiled
+def points(t, root_position, root_rotation, angles, stretch):
     """Return the points of frames, [B, T, K, 3] metres.
 
     Args:
         t: The topology. root_position: [B, T, 3]; root_rotation: [B, T, 3, 3]; angles: [B, T, A].
-        offset: [B, J, 3] and site_offset: [B, K, 3] of each clip, metres.
+        stretch: [B, G] logarithms of the lengths of each clip.
     """
     clips, frames, joints, count = angles.shape[0], angles.shape[1], len(t.parents), len(t.site_joint)
     result = np.empty((clips, frames, count, 3))
     place, turn, axes = np.empty((joints, 3)), np.empty((joints, 3, 3)), np.empty((len(t.dof_joint), 3))
+    offset, site_offset = np.empty((joints, 3)), np.empty((count, 3))
     for b in range(clips):
+        stretched(t, stretch[b], offset, site_offset)
         for f in range(frames):
-            _forward(t, root_position[b, f], root_rotation[b, f], angles[b, f], offset[b], place, turn, axes)
+            forward(t, root_position[b, f], root_rotation[b, f], angles[b, f], offset, place, turn, axes)
             for k in range(count):
-                _site(t, k, place, turn, site_offset[b], result[b, f, k])
+                site(t, k, place, turn, site_offset, result[b, f, k])
     return result
 
 
 @compiled
-def _add_columns(t, k, sign, skip_root, point, place, axes, origin, feature, jacobian):
-    """Add the derivatives of point k, times a sign, to the columns [n, 3] of a feature."""
-    if not skip_root:
-        for r in range(3):
-            jacobian[r, r] += sign
-    x, y, z = sign * (point[0] - origin[0]), sign * (point[1] - origin[1]), sign * (point[2] - origin[2])
-    first = 0 if skip_root else 3
-    jacobian[first, 1] -= z
-    jacobian[first, 2] += y
-    jacobian[first + 1, 0] += z
-    jacobian[first + 1, 2] -= x
-    jacobian[first + 2, 0] -= y
-    jacobian[first + 2, 1] += x
-    for i in range(first + 3, t.column_count[feature]):
-        dof = t.columns[feature, i] - 6
-        if t.moves[k, dof]:
-            joint = t.dof_joint[dof]
-            x, y, z = point[0] - place[joint, 0], point[1] - place[joint, 1], point[2] - place[joint, 2]
-            jacobian[i, 0] += sign * (axes[dof, 1] * z - axes[dof, 2] * y)
-            jacobian[i, 1] += sign * (axes[dof, 2] * x - axes[dof, 0] * z)
-            jacobian[i, 2] += sign * (axes[dof, 0] * y - axes[dof, 1] * x)
-
-
-@compiled
-def _add_stretch(t, k, sign, place, turn, offset, point, stretch):
-    """Add the derivatives [G, 3] of point k by the logarithms of the lengths, times a sign."""
-    joint = t.site_joint[k]
-    if t.site_group[k] >= 0:
-        for r in range(3):
-            stretch[t.site_group[k], r] += sign * (point[r] - place[joint, r])
-    while joint > 0:
-        group, parent = t.offset_group[joint], t.parents[joint]
-        if group >= 0:
-            for r in range(3):
-                stretch[group, r] += sign * (place[joint, r] - place[parent, r])
-        joint = parent
-
-
-@compiled
-def normal_equations(
-    t, root_position, root_rotation, angles, offset, site_offset, pull, information, lengths, hessian, gradient,
-    coupling, shared_hessian, shared_gradient,
-):  # fmt: skip
-    """Add what is asked of features to the normal equations of their frames.
-
-    Args:
-        t, root_position, root_rotation, angles, offset, site_offset: As for :func:`points`.
-        pull: [B, T, F, 3] half the gradient of the cost by each feature; information: [B, T, F, 3, 3] half its
-            Gauss-Newton Hessian.
-        lengths: Whether lengths are unknowns.
-        hessian: [B, T, D, D], of which the lower triangle is written; gradient: [B, T, D].
-        coupling: [B, T, D, G]; shared_hessian: [B, G, G], shared_gradient: [B, G]; written where lengths are unknown.
-    """
-    clips, frames, joints, count = angles.shape[0], angles.shape[1], len(t.parents), len(t.site_joint)
-    place, turn, axes = np.empty((joints, 3)), np.empty((joints, 3, 3)), np.empty((len(t.dof_joint), 3))
-    spots = np.empty((count, 3))
-    unknowns, groups = gradient.shape[2], shared_gradient.shape[1]
-    jacobian, weighted, stretch = np.zeros((unknowns, 3)), np.zeros((unknowns, 3)), np.zeros((groups, 3))
-    for b in range(clips):
-        for f in range(frames):
-            _forward(t, root_position[b, f], root_rotation[b, f], angles[b, f], offset[b], place, turn, axes)
-            for k in range(count):
-                _site(t, k, place, turn, site_offset[b], spots[k])
-            h, g = hessian[b, f], gradient[b, f]
-            for feature in range(len(t.features)):
-                w, p = information[b, f, feature], pull[b, f, feature]
-                if w[0, 0] + w[1, 1] + w[2, 2] == 0.0 and p[0] == 0.0 and p[1] == 0.0 and p[2] == 0.0:
-                    continue
-                begin, end = t.features[feature, 0], t.features[feature, 1]
-                size = t.column_count[feature]
-                jacobian[:size] = 0.0
-                _add_columns(t, end, 1.0, begin >= 0, spots[end], place, axes, root_position[b, f], feature, jacobian)
-                if begin >= 0:
-                    _add_columns(
-                        t, begin, -1.0, True, spots[begin], place, axes, root_position[b, f], feature, jacobian
-                    )
-                for i in range(size):
-                    x, y, z = jacobian[i, 0], jacobian[i, 1], jacobian[i, 2]
-                    row = t.columns[feature, i]
-                    g[row] += x * p[0] + y * p[1] + z * p[2]
-                    a = w[0, 0] * x + w[0, 1] * y + w[0, 2] * z
-                    c = w[1, 0] * x + w[1, 1] * y + w[1, 2] * z
-                    e = w[2, 0] * x + w[2, 1] * y + w[2, 2] * z
-                    weighted[i, 0], weighted[i, 1], weighted[i, 2] = a, c, e
-                    for m in range(i + 1):
-                        h[row, t.columns[feature, m]] += a * jacobian[m, 0] + c * jacobian[m, 1] + e * jacobian[m, 2]
-                if not lengths:
-                    continue
-                stretch[:] = 0.0
-                _add_stretch(t, end, 1.0, place, turn, offset[b], spots[end], stretch)
-                if begin >= 0:
-                    _add_stretch(t, begin, -1.0, place, turn, offset[b], spots[begin], stretch)
-                for q in range(groups):
-                    x, y, z = stretch[q, 0], stretch[q, 1], stretch[q, 2]
-                    if x == 0.0 and y == 0.0 and z == 0.0:
-                        continue
-                    for i in range(size):
-                        coupling[b, f, t.columns[feature, i], q] += (
-                            weighted[i, 0] * x + weighted[i, 1] * y + weighted[i, 2] * z
-                        )
-                    shared_gradient[b, q] += x * p[0] + y * p[1] + z * p[2]
-                    a = w[0, 0] * x + w[0, 1] * y + w[0, 2] * z
-                    c = w[1, 0] * x + w[1, 1] * y + w[1, 2] * z
-                    e = w[2, 0] * x + w[2, 1] * y + w[2, 2] * z
-                    for o in range(groups):
-                        shared_hessian[b, q, o] += a * stretch[o, 0] + c * stretch[o, 1] + e * stretch[o, 2]
-
-
-@compiled
-def retract(root_position, root_rotation, angles, step, lower, upper):
-    """Return moved poses of N frames; a step [N, D] moves the root, turns it from the left, and changes the angles.
-
-    Angles stop at their bounds [A].
-    """
-    position, rotation, moved = np.empty_like(root_position), np.empty_like(root_rotation), np.empty_like(angles)
+def moved(root_position, root_rotation, angles, step):
+    """Return moved poses of N frames; a step [N, D] moves the root, turns it from the left, and changes the angles."""
+    position, rotation = np.empty_like(root_position), np.empty_like(root_rotation)
     turn = np.empty((3, 3))
     for f in range(len(angles)):
         for r in range(3):
@@ -232,9 +156,7 @@ def retract(root_position, root_rotation, angles, step, lower, upper):
                     + turn[r, 1] * root_rotation[f, 1, c]
                     + turn[r, 2] * root_rotation[f, 2, c]
                 )
-        for a in range(angles.shape[1]):
-            moved[f, a] = min(max(angles[f, a] + step[f, 6 + a], lower[a]), upper[a])
-    return position, rotation, moved
+    return position, rotation, angles + step[:, 6:]
 
 
 @compiled

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..keypoints import sites as keypoint_sites
 from ..kinematics import KinematicChain
 from ..skeleton import Skeleton
-from . import kernels
+from . import kernels, normal_kernels
 from .lengths import LengthGroups
 
 ROOT_DOFS = 6
@@ -60,6 +60,14 @@ class Pose:
             position,
             self.root_rotation.reshape(*frames, 3, 3),
             self.angles.reshape(*frames, self.angles.shape[-1]),
+        )
+
+    def replaced(self, numbers: Tensor, part: Pose) -> Pose:
+        """Return the same poses with some of the first dimension replaced, given by their numbers."""
+        return Pose(
+            self.root_position.index_copy(0, numbers, part.root_position),
+            self.root_rotation.index_copy(0, numbers, part.root_rotation),
+            self.angles.index_copy(0, numbers, part.angles),
         )
 
     @staticmethod
@@ -131,7 +139,7 @@ class BodyModel:
         self.size = ROOT_DOFS + len(dof_joint)
         self.pairs = np.zeros((0, 2), dtype=np.int64) if pairs is None else np.asarray(pairs, dtype=np.int64)
         self.lengths = LengthGroups.of(skeleton, sites)
-        self._topology = _topology(skeleton, sites[0], self.pairs, dof_joint, dof_axis, self.size, self.lengths)
+        self._topology = _topology(skeleton, sites, self.pairs, dof_joint, dof_axis, self.size, self.lengths)
 
         def to_device(array: np.ndarray) -> Tensor:
             return torch.tensor(array, device=self.device)
@@ -142,6 +150,8 @@ class BodyModel:
         self.moves = to_device(self._topology.moves.astype(np.float64))
         self._offset_length = to_device(self.lengths.offset_matrix())
         self._site_length = to_device(self.lengths.site_matrix())
+
+        self._no_stretch = self.no_stretch(1)
 
     @classmethod
     def for_keypoints(
@@ -180,6 +190,14 @@ class BodyModel:
         Args:
             pose: Of [...] frames. stretch: Logarithms of the lengths, [..., G] or what broadcasts to it.
         """
+        if self.device.type == "cpu":
+            place, turn = map(torch.from_numpy, kernels.joints(self._topology, *self._batch(pose, stretch)))
+            count = len(self.skeleton)
+            return place.reshape(*pose.frames, count, 3), turn.reshape(*pose.frames, count, 3, 3)
+        return self.joints_by_torch(pose, stretch)
+
+    def joints_by_torch(self, pose: Pose, stretch: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Do what :meth:`joints` does, in torch."""
         local = self.chain.local_rotations(self.full_angles(pose.angles)).clone()
         local[..., 0, :, :] = self.chain.rest_rotation[0].T @ pose.root_rotation
         return self.chain.forward(local, pose.root_position, self._offsets(stretch))
@@ -187,15 +205,13 @@ class BodyModel:
     def points(self, pose: Pose, stretch: Tensor | None = None) -> Tensor:
         """Return the points on the body, [..., K, 3] metres; arguments as for :meth:`joints`."""
         if self.device.type == "cpu":
-            batch, offset, sites = self._batch(pose, stretch)
-            return torch.from_numpy(kernels.points(self._topology, *batch, offset, sites)).reshape(
-                *pose.frames, len(self.site_joint), 3
-            )
+            points = torch.from_numpy(kernels.points(self._topology, *self._batch(pose, stretch)))
+            return points.reshape(*pose.frames, len(self.site_joint), 3)
         return self.points_by_torch(pose, stretch)
 
     def points_by_torch(self, pose: Pose, stretch: Tensor | None = None) -> Tensor:
         """Do what :meth:`points` does, in torch."""
-        return self._sites(*self.joints(pose, stretch), stretch)
+        return self._sites(*self.joints_by_torch(pose, stretch), stretch)
 
     def features(self, points: Tensor) -> Tensor:
         """Return [..., F, 3]: the points, and the differences of the pairs."""
@@ -210,7 +226,7 @@ class BodyModel:
         The unknowns are a step of the root's position, a rotation vector that turns the root from the left, and the
         free angles.
         """
-        positions, rotations = self.joints(pose, stretch)
+        positions, rotations = self.joints_by_torch(pose, stretch)
         points = self._sites(positions, rotations, stretch)
         parents = torch.tensor(self.skeleton.parents, device=self.device)
         before = rotations[..., parents[self.dof_joint], :, :] @ self.chain.rest_rotation[self.dof_joint]
@@ -235,7 +251,8 @@ class BodyModel:
         """Carry what is asked of the features to the unknowns.
 
         Args:
-            pose: Of [B, T] frames. stretch: [B, G] logarithms of the lengths.
+            pose: Of [B, T] frames. stretch: [B, G] logarithms of the lengths, or [1, G] where all clips have the same
+                and they are no unknowns.
             pull: [B, T, F, 3] half the gradient of a cost by each feature, 1/metres.
             information: [B, T, F, 3, 3] half its Gauss-Newton Hessian, 1/metres^2.
             lengths: Whether the lengths are unknowns; if not, S = 0.
@@ -244,16 +261,24 @@ class BodyModel:
             return self.normal_equations_by_torch(pose, stretch, pull, information, lengths=lengths)
         (clips, frames), unknowns = pose.frames, self.size
         shared = self.groups if lengths else 0
-        gradient, hessian = np.zeros((clips, frames, unknowns)), np.zeros((clips, frames, unknowns, unknowns))
-        coupling = np.zeros((clips, frames, unknowns, shared))
+        poses = self._batch(pose, stretch)
+        batch = poses[0].shape[:2]
+        gradient, hessian = np.zeros((*batch, unknowns)), np.zeros((*batch, unknowns, unknowns))
+        coupling = np.zeros((*batch, unknowns, shared))
         shared_hessian, shared_gradient = np.zeros((clips, shared, shared)), np.zeros((clips, shared))
-        batch, offset, sites = self._batch(pose, stretch)
-        kernels.normal_equations(
-            self._topology, *batch, offset, sites, pull.contiguous().numpy(), information.contiguous().numpy(),
-            lengths, hessian, gradient, coupling, shared_hessian, shared_gradient,
+        pulls, informations = (
+            array.reshape(*batch, *array.shape[2:]).contiguous().numpy() for array in (pull, information)
+        )
+        normal_kernels.normal_equations(
+            self._topology, *poses, pulls, informations, lengths,
+            hessian, gradient, coupling, shared_hessian, shared_gradient,
         )  # fmt: skip
         return NormalEquations(
-            *map(torch.from_numpy, (gradient, hessian, coupling, shared_gradient, shared_hessian)),
+            gradient=torch.from_numpy(gradient).reshape(clips, frames, unknowns),
+            hessian=torch.from_numpy(hessian).reshape(clips, frames, unknowns, unknowns),
+            coupling=torch.from_numpy(coupling).reshape(clips, frames, unknowns, shared),
+            shared_gradient=torch.from_numpy(shared_gradient),
+            shared_hessian=torch.from_numpy(shared_hessian),
         )
 
     def normal_equations_by_torch(
@@ -278,20 +303,25 @@ class BodyModel:
 
     def retract(self, pose: Pose, step: Tensor) -> Pose:
         """Move poses by [..., D] steps of the unknowns; angles stop at their bounds."""
+        moved = self.moved(pose, step)
+        return Pose(moved.root_position, moved.root_rotation, torch.clamp(moved.angles, self.lower, self.upper))
+
+    def moved(self, pose: Pose, step: Tensor) -> Pose:
+        """Move poses by [..., D] steps of the unknowns, through the bounds too."""
         if self.device.type != "cpu":
-            return self.retract_by_torch(pose, step)
+            return self.moved_by_torch(pose, step)
         flat, frames = pose.reshape(-1), pose.frames
         arrays = (flat.root_position, flat.root_rotation, flat.angles, step.reshape(-1, self.size))
-        bounds = (self.lower.numpy(), self.upper.numpy())
-        moved = kernels.retract(*(array.contiguous().numpy() for array in arrays), *bounds)
+        position, rotation, angles, moves = (array.contiguous().numpy() for array in arrays)
+        moved = kernels.moved(position, rotation, angles, moves)
         return Pose(*map(torch.from_numpy, moved)).reshape(*frames)
 
-    def retract_by_torch(self, pose: Pose, step: Tensor) -> Pose:
-        """Do what :meth:`retract` does, in torch."""
+    def moved_by_torch(self, pose: Pose, step: Tensor) -> Pose:
+        """Do what :meth:`moved` does, in torch."""
         return Pose(
             pose.root_position + step[..., :3],
             self.turned(pose.root_rotation, step[..., 3:ROOT_DOFS]),
-            torch.clamp(pose.angles + step[..., ROOT_DOFS:], self.lower, self.upper),
+            pose.angles + step[..., ROOT_DOFS:],
         )
 
     @staticmethod
@@ -321,37 +351,32 @@ class BodyModel:
             above[joint, joint] = 1.0
         return torch.tensor(above[self.sites[0]], device=self.device)
 
-    def _batch(
-        self, pose: Pose, stretch: Tensor | None
-    ) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray, np.ndarray]:
-        """Return arrays for the kernels: poses [B, T, ...], and the offsets [B, J, 3] and [B, K, 3] of each clip."""
-        if stretch is not None and stretch.ndim > 1:
-            clips = len(stretch)
-            offset, sites = self._offsets(stretch), self._site_offsets(stretch)
-        else:
-            clips = 1
-            offset, sites = self._offsets(stretch)[None], self._site_offsets(stretch)[None]
-        frames = pose.root_position.numel() // (3 * clips)
-        flat = pose.reshape(clips, frames)
-        arrays = (flat.root_position, flat.root_rotation, flat.angles, offset, sites)
-        position, rotation, angles, joint_offset, site_offset = (a.contiguous().numpy() for a in arrays)
-        return (position, rotation, angles), joint_offset, site_offset
+    def _batch(self, pose: Pose, stretch: Tensor | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return arrays for the kernels: poses [B, T, ...] and lengths [B, G]; one clip where one has all lengths."""
+        lengths = self._no_stretch if stretch is None else stretch.reshape(stretch.shape[:-1].numel(), self.groups)
+        flat = pose if pose.frames[:-1] == lengths.shape[:1] else pose.reshape(len(lengths), -1)
+        arrays = (flat.root_position, flat.root_rotation, flat.angles, lengths)
+        position, rotation, angles, stretches = (array.contiguous().numpy() for array in arrays)
+        return position, rotation, angles, stretches
 
 
 def _topology(
     skeleton: Skeleton,
-    site_joint: np.ndarray,
+    sites: Sites,
     pairs: np.ndarray,
     dof_joint: np.ndarray,
     dof_axis: np.ndarray,
     unknowns: int,
     lengths: LengthGroups,
 ) -> kernels.Topology:
+    site_joint = sites[0]
     above = np.zeros((len(skeleton), len(skeleton)), dtype=bool)
     for joint, parent in enumerate(skeleton.parents):
         above[joint] = above[parent] if parent >= 0 else False
         above[joint, joint] = True
     moves = above[site_joint][:, dof_joint]
+    carried = np.tril(above[dof_joint][:, dof_joint])
+    carrying = np.argsort(~carried, axis=1, kind="stable")
     dof = np.full((len(skeleton), 3), -1)
     dof[dof_joint, dof_axis] = np.arange(len(dof_joint))
     points = np.arange(len(site_joint))
@@ -362,20 +387,26 @@ def _topology(
         moving = moves[end] if begin < 0 else moves[end] | moves[begin]
         used = np.concatenate([root, ROOT_DOFS + np.flatnonzero(moving)])
         columns[feature, : len(used)], count[feature] = used, len(used)
-    return kernels.Topology(
+    arrays = (
         np.array(skeleton.parents),
-        np.ascontiguousarray(skeleton.rest_rotation),
+        skeleton.offset.copy(),
+        np.array(sites[1], dtype=np.float64),
+        skeleton.rest_rotation.copy(),
         np.array([["XYZ".index(axis) for axis in order] for order in skeleton.euler_order]),
         dof,
         dof_joint,
-        np.ascontiguousarray(site_joint),
+        site_joint,
         lengths.offset_group,
         lengths.site_group,
         features,
         columns,
         count,
         moves,
+        carrying,
+        carried.sum(axis=1),
     )
+    # one layout for all, so that the kernels are compiled once
+    return kernels.Topology(*map(np.ascontiguousarray, arrays))
 
 
 def skew(vector: Tensor) -> Tensor:

@@ -77,14 +77,18 @@ class Smoothness:
         other.weight = weight
         return other
 
+    def of_clips(self, clips: Tensor) -> Smoothness:
+        """Return the penalty of some of the clips, given by their numbers."""
+        return self if self.weight.ndim == 1 else self.with_weight(self.weight[clips])
+
     def differences(self, pose: Pose) -> Differences:
         """Return the differences of trajectories [B, T]."""
         if pose.angles.device.type != "cpu":
             return self.differences_by_torch(pose)
-        arrays = (pose.root_position, pose.root_rotation, pose.angles, self._by_step)
-        weight = self.weight.expand(len(pose), -1)
+        arrays = (pose.root_position, pose.root_rotation, pose.angles, self.weight.expand(len(pose), -1))
+        position, rotation, angles, weights = (array.contiguous().numpy() for array in arrays)
         result = time_kernels.differences(
-            *(array.contiguous().numpy() for array in (*arrays, weight, self.bounded)), _TAIL
+            position, rotation, angles, self._by_step.numpy(), weights, self.bounded.numpy(), _TAIL
         )
         return Differences(*map(torch.from_numpy, result))
 

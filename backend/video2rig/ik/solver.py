@@ -31,12 +31,15 @@ class SolveError(Video2RigError):
     """The normal equations have no solution: an input was not finite, or out of all proportion."""
 
 
-_pbtrf, _pbtrs = get_lapack_funcs(("pbtrf", "pbtrs"), dtype=np.float64)
+_pbtrf, _tbtrs = get_lapack_funcs(("pbtrf", "tbtrs"), dtype=np.float64)
 
-_FIRST_DAMPING = 1e-4
 _MIN_DAMPING, _MAX_DAMPING = 1e-7, 1e8
 _SETTLING = 1e-3
 """A small gain under a damping above this does not mean that the minimum is near."""
+
+
+_DONE_SHARE = 0.25
+"""The others go on by themselves once so many clips are done."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ def solve(
     fixed: int = 0,
     iterations: int = 30,
     tolerance: float = 1e-5,
+    damping: float = 1e-4,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Pose, Tensor, Tensor]:
     """Solve B clips of T frames.
@@ -70,6 +74,7 @@ def solve(
         one_person: Whether all clips show the same person, and share these unknowns among them too.
         fixed: So many frames at the beginning of each clip are given and do not move.
         iterations: At most so many steps. tolerance: A clip is done once its cost falls by a smaller part.
+        damping: Of the first step, a share of the Hessian's diagonal.
         progress: Called with the steps done and ``iterations``; may raise to abort.
 
     Returns:
@@ -78,25 +83,54 @@ def solve(
     Raises:
         SolveError: There is no solution, as when the start is not finite.
     """
+    return _solve(
+        objective,
+        smoothness,
+        pose,
+        shared,
+        np.full(len(pose), damping),
+        one_person,
+        fixed,
+        range(iterations),
+        tolerance,
+        progress,
+    )
+
+
+def _solve(
+    objective: Objective,
+    smoothness: Smoothness | None,
+    pose: Pose,
+    shared: Tensor,
+    damping: np.ndarray,
+    one_person: bool,
+    fixed: int,
+    steps: range,
+    tolerance: float,
+    progress: Callable[[int, int], None],
+) -> tuple[Pose, Tensor, Tensor]:
+    """Do what :func:`solve` does, from given damping [B], for a range of steps."""
     model, clips = objective.model, len(pose)
 
     def evaluate(pose: Pose, shared: Tensor) -> _Point:
         at = objective.linearise(pose, shared)
-        prior = objective.shared_cost(shared)
-        total = at.cost + (prior / clips if one_person else prior)
+        total = at.cost
+        if objective.shared is not None:
+            prior = objective.shared_cost(shared)
+            total = total + (prior / clips if one_person else prior)
         if smoothness is None:
             return _Point(pose, shared, at, None, total)
         differences = smoothness.differences(pose)
         return _Point(pose, shared, at, differences, total + differences.cost)
 
     here = evaluate(pose, shared)
-    if not torch.isfinite(here.total).all():
+    cost = here.total.cpu().numpy()
+    if not np.isfinite(cost).all():
         raise SolveError("inverse kinematics: the start is not finite; the keypoints are out of all proportion")
-    done = torch.zeros_like(here.total, dtype=torch.bool)
-    damping = torch.full_like(here.total, _FIRST_DAMPING)
+    done = np.zeros(clips, dtype=bool)
     equations, bands, held = None, None, torch.zeros(())
-    for iteration in range(iterations):
-        progress(iteration, iterations)
+    for step_number in steps:
+        progress(step_number, steps.stop)
         if equations is None:
             equations = objective.normal_equations(here.pose, here.shared, here.at)
             if smoothness is not None and here.differences is not None:
@@ -105,25 +139,39 @@ def solve(
             held = bound_by_range(model, here.pose, equations.gradient)
             held[:, :fixed] = True
         prior = objective.shared_equations(here.shared)
-        step, shared_step, failed = _step(equations, bands, held, damping, prior, one_person)
+        on_device = torch.from_numpy(damping).to(model.device)
+        step, shared_step, failed = _step(equations, bands, held, on_device, prior, one_person)
         trial = evaluate(model.retract(here.pose, step), here.shared + shared_step)
-        before, after = here.total, trial.total
+        before, after = cost, trial.total.cpu().numpy()
+        solved = ~failed.cpu().numpy()
         if one_person:  # one clip may lose for the others to gain more
-            before, after = before.sum().expand_as(done), after.sum().expand_as(done)
-            failed = failed.any().expand_as(done)
-        better = (after < before) & ~failed & ~done
-        gain = (before - after) / before.clamp_min(1e-12)
-        done = done | (better & (gain < tolerance) & (damping <= _SETTLING)) | (~better & (damping >= _MAX_DAMPING))
+            before, after = np.full(clips, before.sum()), np.full(clips, after.sum())
+            solved = np.full(clips, solved.all())
+        better = (after < before) & solved & ~done
+        gain = before - after
+        done |= better & (gain < tolerance * before) & (damping <= _SETTLING)
+        done |= ~better & (damping >= _MAX_DAMPING)
         # rounding alone can make the last step of a solved clip look worse
-        done = done | (~better & (gain.abs() < 1e-12))
-        damping = torch.where(better, damping / 10, damping * 30).clamp(_MIN_DAMPING, _MAX_DAMPING)
+        done |= ~better & (np.abs(gain) <= 1e-12 * before)
+        damping = np.where(better, damping / 10, damping * 30).clip(_MIN_DAMPING, _MAX_DAMPING)
         if better.all():
             here, equations = trial, None
         elif better.any():
-            pose = Pose.where(better, trial.pose, here.pose)
-            here, equations = evaluate(pose, torch.where(better[:, None], trial.shared, here.shared)), None
+            chosen = torch.from_numpy(better).to(model.device)
+            pose = Pose.where(chosen, trial.pose, here.pose)
+            here, equations = evaluate(pose, torch.where(chosen[:, None], trial.shared, here.shared)), None
+        cost = here.total.cpu().numpy()
         if done.all():
             break
+        if not one_person and done.mean() > _DONE_SHARE:
+            left = torch.from_numpy(np.flatnonzero(~done)).to(model.device)
+            remaining = steps[step_number + 1 - steps.start :]
+            pose, shared, total = _solve(
+                objective.mapped(lambda array, left=left: array[left]), smoothness and smoothness.of_clips(left),
+                here.pose[left], here.shared[left], damping[~done], False, fixed, remaining, tolerance, progress,
+            )  # fmt: skip
+            pose = here.pose.replaced(left, pose)
+            return pose, here.shared.index_copy(0, left, shared), here.total.index_copy(0, left, total)
     return here.pose, here.shared, here.total
 
 
@@ -162,29 +210,30 @@ def _step(
         The steps of the frames [B, T, D] and of what they share [B, S], zero where held, and [B] bool: clips whose
         matrix could not be factorised.
     """
-    free = (~held).to(equations.gradient.dtype)
-    right = torch.cat([equations.gradient[..., None], equations.coupling], dim=-1) * free[..., None]
-    solved, failed = solve_frames(equations.hessian, bands, ~held, damping, right)
-    step = -solved[..., 0]
+    right = torch.cat([equations.gradient[..., None], equations.coupling], dim=-1).masked_fill(held[..., None], 0.0)
+    products, combine, failed = eliminate(equations.hessian, bands, ~held, damping, right)
+    minus_one = -torch.ones_like(damping)[:, None]
     if prior is None:
-        return step, equations.shared_gradient, failed
-    coupling = right[..., 1:].flatten(1, 2)
-    matrix = equations.shared_hessian - coupling.transpose(1, 2) @ solved[..., 1:].flatten(1, 2)
-    slope = equations.shared_gradient + (coupling.transpose(1, 2) @ step.flatten(1, 2)[..., None])[..., 0]
+        return combine(minus_one), equations.shared_gradient, failed
+    matrix = equations.shared_hessian - products[:, 1:, 1:]
+    slope = equations.shared_gradient - products[:, 1:, 0]
     matrix.diagonal(dim1=-2, dim2=-1).add_(damping[:, None] * equations.shared_hessian.diagonal(dim1=-2, dim2=-1))
     if one_person:
         matrix, slope = matrix.sum(0, keepdim=True), slope.sum(0, keepdim=True)
     factor, info = torch.linalg.cholesky_ex(matrix + prior[1])
     shared_step = -torch.cholesky_solve((slope + prior[0][: len(slope)])[..., None], factor)[..., 0]
-    shared_step = shared_step.expand(len(step), -1)
-    step = step - (solved[..., 1:] @ shared_step[:, None, :, None])[..., 0]
-    return step, shared_step, failed | (info != 0)
+    shared_step = shared_step.expand(len(held), -1)
+    return combine(torch.cat([minus_one, -shared_step], dim=-1)), shared_step, failed | (info != 0)
 
 
-def solve_frames(
+Combine = Callable[[Tensor], Tensor]
+"""From [B, R] coefficients to [B, T, D], the so weighted sum of solutions."""
+
+
+def eliminate(
     hessian: Tensor, bands: Tensor | None, free: Tensor, damping: Tensor, right: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Solve the normal equations of the frames' own unknowns.
+) -> tuple[Tensor, Combine, Tensor]:
+    """Factorise the normal equations H of the frames' own unknowns, for right sides r.
 
     Args:
         hessian: [B, T, D, D] of single frames, of which the lower triangle counts; bands: [B, L + 1, T, D] of the
@@ -192,23 +241,27 @@ def solve_frames(
         damping: [B] share of the diagonal that is added to it. right: [B, T, D, R], zero where not free.
 
     Returns:
-        The solutions [B, T, D, R], and [B] bool: clips whose matrix is not positive definite.
+        The products r^T H^-1 r [B, R, R]; a function that combines the solutions H^-1 r; and [B] bool: clips whose
+        matrix is not positive definite.
     """
-    if hessian.device.type != "cpu":
-        return solve_frames_by_torch(hessian, bands, free, damping, right)
-    if bands is not None:
-        return _solve_bands(hessian, bands, free, damping, right)
-    clips, frames, unknowns = free.shape
-    each = damping[:, None].expand(clips, frames).reshape(-1)
-    arrays = (hessian.flatten(0, 1), free.flatten(0, 1), each, right.flatten(0, 1))
-    solution, failed = map(torch.from_numpy, time_kernels.solve_each(*(a.contiguous().numpy() for a in arrays)))
-    return solution.reshape(right.shape), failed.reshape(clips, frames).any(1)
+    if hessian.device.type == "cpu" and bands is not None:
+        return _eliminate_bands(hessian, bands, free, damping, right)
+    if hessian.device.type == "cpu":
+        clips, frames = free.shape[:2]
+        each = damping[:, None].expand(clips, frames).reshape(-1)
+        arrays = (hessian.flatten(0, 1), free.flatten(0, 1), each, right.flatten(0, 1))
+        solution, failed = map(torch.from_numpy, time_kernels.solve_each(*(a.contiguous().numpy() for a in arrays)))
+        solution, failed = solution.reshape(right.shape), failed.reshape(clips, frames).any(1)
+    else:
+        solution, failed = solve_frames_by_torch(hessian, bands, free, damping, right)
+    products = right.flatten(1, 2).transpose(1, 2) @ solution.flatten(1, 2)
+    return products, lambda coefficients: (solution @ coefficients[:, None, :, None])[..., 0], failed
 
 
 def solve_frames_by_torch(
     hessian: Tensor, bands: Tensor | None, free: Tensor, damping: Tensor, right: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Do what :func:`solve_frames` does, in torch."""
+    """Return the solutions [B, T, D, R], and [B] bool: clips whose matrix is not positive definite."""
     mask = free.to(hessian.dtype)
     matrix = hessian * (mask[..., :, None] * mask[..., None, :])
     diagonal = matrix.diagonal(dim1=-2, dim2=-1)
@@ -224,21 +277,29 @@ def solve_frames_by_torch(
     return solve_block_pentadiagonal(matrix, coupled, right)
 
 
-def _solve_bands(hessian: Tensor, bands: Tensor, free: Tensor, damping: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-    """Solve clip after clip by LAPACK's banded Cholesky factorisation."""
-    clips, frames, unknowns = free.shape
-    solution, failed = torch.zeros_like(right), torch.zeros(clips, dtype=torch.bool)
-    band = np.empty((frames * unknowns, (bands.shape[1] - 1) * unknowns + 1))
+def _eliminate_bands(
+    hessian: Tensor, bands: Tensor, free: Tensor, damping: Tensor, right: Tensor
+) -> tuple[Tensor, Combine, Tensor]:
+    """Factorise clip after clip by LAPACK's banded Cholesky factorisation L L^T; half of a solution is L^-1 r."""
+    clips, frames, unknowns, sides = right.shape
+    halves, factors = np.zeros((clips, sides, frames * unknowns)), []
+    failed = np.zeros(clips, dtype=bool)
     for clip in range(clips):
+        band = np.empty((frames * unknowns, (bands.shape[1] - 1) * unknowns + 1))
         time_kernels.fill_band(
-            hessian[clip].numpy(), bands[clip].contiguous().numpy(), free[clip].numpy(), float(damping[clip]), band
+            hessian[clip].numpy(), bands[clip].numpy(), free[clip].numpy(), damping[clip].item(), band
         )
         factor, info = _pbtrf(band.T, lower=1, overwrite_ab=1)
-        if info:
-            failed[clip] = True
-            continue
-        columns = np.asfortranarray(right[clip].reshape(frames * unknowns, -1).numpy())
-        solved, _ = _pbtrs(factor, columns, lower=1, overwrite_b=1)
-        solution[clip] = torch.from_numpy(solved).reshape(frames, unknowns, -1)
-        failed[clip] = not np.isfinite(solved).all()
-    return solution, failed
+        factors.append(factor)
+        if info == 0:
+            columns = np.asfortranarray(right[clip].reshape(-1, sides).numpy())
+            halves[clip] = _tbtrs(factor, columns, uplo="L", overwrite_b=1)[0].T
+        failed[clip] = info != 0 or not np.isfinite(halves[clip]).all()
+
+    def combine(coefficients: Tensor) -> Tensor:
+        solution = np.einsum("br,brn->bn", coefficients.numpy(), halves)
+        for clip in np.flatnonzero(~failed):
+            solution[clip] = _tbtrs(factors[clip], solution[clip], uplo="L", trans="T")[0]
+        return torch.from_numpy(solution).reshape(clips, frames, unknowns)
+
+    return torch.from_numpy(halves @ halves.transpose(0, 2, 1)), combine, torch.from_numpy(failed)

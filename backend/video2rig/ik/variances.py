@@ -19,7 +19,7 @@ from .evidence import Evidence
 from .model import ROOT_DOFS, Pose
 from .objective import Objective
 from .smoothness import Differences, Smoothness
-from .solver import bound_by_range, solve_frames
+from .solver import bound_by_range, eliminate
 
 _LEAST_SHARE = 0.1
 """At least this share of the data counts as not absorbed by the unknowns."""
@@ -68,14 +68,11 @@ def sample_posterior(
     carried[..., ROOT_DOFS:] += noise(pose.angles) / objective.deviation
     bands = smoothness.hessian_bands(differences)
     undamped = torch.zeros(pose.frames[0], dtype=carried.dtype, device=carried.device)
-    step, _ = solve_frames(equations.hessian, bands, ~held, undamped, (carried * ~held)[..., None])
-    step = torch.where(torch.isfinite(step), step, 0.0)[..., 0]
+    _, combine, _ = eliminate(equations.hessian, bands, ~held, undamped, (carried * ~held)[..., None])
+    step = combine(torch.ones_like(undamped)[:, None])
+    step = torch.where(torch.isfinite(step), step, 0.0)
     small = 1e-4
-    moved = Pose(
-        pose.root_position + small * step[..., :3],
-        model.turned(pose.root_rotation, small * step[..., 3:ROOT_DOFS]),
-        pose.angles + small * step[..., ROOT_DOFS:],
-    )
+    moved = model.moved(pose, small * step)
     strayed = (objective.features(moved, shared) - features) / small
     return Posterior(differences, smoothness.of_steps(step), features, strayed, objective.log_zoom(shared))
 

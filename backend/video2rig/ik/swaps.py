@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Left-right swaps of a detector, found and undone before anything is solved.
+
+Detectors exchange left and right for a frame or for half a second, with no loss of confidence. What tells is
+continuity: each side is followed through time by a filter of constant velocity, and the labelling that jumps least is
+found by dynamic programming (Viterbi 1967), for arms, legs and face apart; a whole body is all of them. Whoever turns
+exchanges sides in the picture without a jump and is left alone. So is a sequence that is swapped throughout: nothing
+in it tells. Of a sequence that is swapped up to one of its ends, the shorter part is taken for the wrong one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..skeleton import Skeleton
+
+GROUPS = ("arms", "legs", "head")
+"""What a detector swaps as one; the G columns of :func:`find_swaps`."""
+
+_WORDS = (
+    ("shoulder", "clavicle", "elbow", "wrist", "hand", "pinky", "index", "thumb", "finger"),
+    ("hip", "knee", "ankle", "heel", "toe", "toes", "foot"),
+    ("eye", "ear", "mouth"),
+)
+_OTHER = {"left": "right", "right": "left"}
+
+_FEWEST = 4
+"""Shorter sequences cannot tell a swap that begins and ends."""
+
+_CAP = 25.0
+"""A point that jumps costs at most this, in squares of the expected jump: beyond, it is an outlier."""
+
+_SWITCH = 30.0
+"""Price of every beginning and every end of a swap: less than a pair that jumps."""
+
+_LONGEST, _LONGEST_AT_END = 1.5, 0.25
+"""Seconds that a swap may last: inside the sequence, and where only one of its ends is seen. What lasts longer is
+rather a jump of the person."""
+
+_PER_SECOND = 6.0
+"""Price of a second that is swapped: of two labellings that are equally smooth, the detector's own is kept."""
+
+# Expected jump: shares of the usual change of velocity, and of the motion about the frame; and of the body's size.
+_BY_CHANGE, _BY_MOTION, _BY_SIZE = 0.6, 0.35, 0.005
+_ABOUT = 4
+"""Frames before and after over which that motion is averaged."""
+
+_POSITION_GAIN, _VELOCITY_GAIN = 0.8, 0.5
+_COASTING = 3
+"""A point that is not seen is thought to go on for at most so many frames."""
+
+
+@dataclass(frozen=True, eq=False)
+class Mirror:
+    """Which points mirror which.
+
+    Attributes:
+        twin: [K] the point on the other side; a point's own number where it has none.
+        group: [K] index into :data:`GROUPS`, -1 where a point has no twin.
+    """
+
+    twin: np.ndarray
+    group: np.ndarray
+
+
+def mirror_by_names(names: Sequence[str]) -> Mirror:
+    """Return the mirror of keypoints whose names say left or right, as ``left_knee`` or ``Knee.Right`` do."""
+    words = [tuple(re.split(r"[^a-z]+", name.lower())) for name in names]
+    place = {word: number for number, word in enumerate(words)}
+    twins = [place.get(tuple(_OTHER.get(part, part) for part in word), k) for k, word in enumerate(words)]
+    return _mirror(np.array(twins), words)
+
+
+def mirror_by_places(names: Sequence[str], skeleton: Skeleton, sites: tuple[np.ndarray, np.ndarray]) -> Mirror:
+    """Return the mirror of points on a skeleton: by their names, else by the roles of the joints that carry them.
+
+    Args:
+        names: K names. skeleton: With roles such as ``left_knee``.
+        sites: The joint [K] that carries each point and its place [K, 3] in that bone's frame, metres; points mirror
+            one another whose joints do, at places that agree up to signs.
+    """
+    named = mirror_by_names(names)
+    joints, places = sites
+    words = [tuple(skeleton.roles[joint].split("_")) for joint in joints]
+    twins = np.arange(len(names))
+    for point, word in enumerate(words):
+        other = tuple(_OTHER.get(part, part) for part in word)
+        found = [
+            k for k, w in enumerate(words) if w == other != word and np.allclose(*np.abs(places[[k, point]]), atol=1e-3)
+        ]
+        if len(found) == 1:
+            twins[point] = found[0]
+    placed = _mirror(np.where(twins[twins] == np.arange(len(names)), twins, np.arange(len(names))), words)
+    own = np.arange(len(names)) != named.twin
+    free = ~own & ~own[placed.twin]
+    return Mirror(np.where(free, placed.twin, named.twin), np.where(free, placed.group, named.group))
+
+
+def find_swaps(points: np.ndarray, confidence: np.ndarray, times: np.ndarray, mirror: Mirror) -> np.ndarray:
+    """Find the frames in which left and right are exchanged.
+
+    Args:
+        points: [T, K, 2] pixels or [T, K, 3] metres; any value where unseen. confidence: [T, K], 0 where unseen.
+        times: [T] seconds, rising. mirror: Of the K points.
+
+    Returns:
+        [T, G] bool, a column for each of :data:`GROUPS`.
+    """
+    swapped = np.zeros((len(points), len(GROUPS)), dtype=bool)
+    left = np.flatnonzero((mirror.group >= 0) & (mirror.twin > np.arange(len(mirror.twin))))
+    if len(points) < _FEWEST or not len(left):
+        return swapped
+    # sides [T, 2, P, D]: the two points of every pair
+    columns = np.stack([left, mirror.twin[left]])
+    seen = np.greater(confidence[:, columns], 0)
+    sides = np.where(seen[..., None], points[:, columns], 0.0)
+    scale = _expected_jump(points, confidence, sides, seen)
+    group = mirror.group[left]
+    doubtful = _doubtful(sides, seen, scale, group)
+    if not doubtful.any():
+        return swapped
+    chosen = doubtful[group]
+    found = _most_continuous(sides[:, :, chosen], seen[:, :, chosen], scale[:, chosen], group[chosen], times)
+    return _short_enough(found & doubtful, times)
+
+
+def relabelled(array: np.ndarray, swapped: np.ndarray, mirror: Mirror) -> np.ndarray:
+    """Return an array over points [T, K, ...] with left and right exchanged where swapped [T, G]; twice is never."""
+    exchanged = swapped[:, mirror.group] & (mirror.group >= 0)
+    source = np.where(exchanged, mirror.twin, np.arange(len(mirror.twin)))
+    return np.take_along_axis(array, source.reshape(*source.shape, *(1 for _ in array.shape[2:])), axis=1)
+
+
+def _short_enough(swapped: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Return swaps [T, G] without those that last too long."""
+    result, frames = swapped.copy(), len(times)
+    usual = float(np.median(np.diff(times)))
+    for column in result.T:
+        edges = np.flatnonzero(np.diff(column.astype(np.int8), prepend=0, append=0))
+        for begin, end in zip(edges[::2], edges[1::2], strict=True):
+            lasts = times[end - 1] - times[begin] + usual
+            if lasts > (_LONGEST_AT_END if begin == 0 or end == frames else _LONGEST) + usual / 2:
+                column[begin:end] = False
+    return result
+
+
+def _mirror(twin: np.ndarray, words: Sequence[tuple[str, ...]]) -> Mirror:
+    group = np.full(len(twin), -1)
+    for number, known in enumerate(_WORDS):
+        group[[bool(set(word) & set(known)) for word in words]] = number
+    alone = (twin == np.arange(len(twin))) | (group < 0)
+    return Mirror(np.where(alone, np.arange(len(twin)), twin), np.where(alone, -1, group))
+
+
+def _expected_jump(points: np.ndarray, confidence: np.ndarray, sides: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Return [T, P] by how much a point of each pair is expected to miss its prediction.
+
+    All of it is the same however the sides are labelled, or hardly changed by labels that are seldom wrong.
+    """
+    known = confidence > 0
+    middle = (points[known].max(axis=0) + points[known].min(axis=0)) / 2 if known.any() else 0.0
+    count = np.maximum(known.sum(axis=1), 1)
+    offset = np.where(known[..., None], points - middle, 0.0)
+    centre = offset.sum(axis=1, keepdims=True) / count[:, None, None]
+    spread = np.sqrt((np.square(offset - centre).sum(axis=-1) * known).sum(axis=1) / count)
+    size = np.median(spread[known.sum(axis=1) > 1]) if (known.sum(axis=1) > 1).any() else 1.0
+
+    change, whole = np.diff(sides, n=2, axis=0), seen[2:] & seen[1:-1] & seen[:-2]
+    jumps = np.where(whole, np.linalg.norm(change, axis=-1), np.nan)
+    usual = _median(jumps.reshape(-1, sides.shape[2]))
+
+    between, middle = sides[:, 1] - sides[:, 0], (sides[:, 1] + sides[:, 0]) / 2
+    both = seen.all(axis=1)
+    turned = np.minimum(*(np.linalg.norm(between[1:] + sign * between[:-1], axis=-1) for sign in (1, -1))) / 2
+    moved = np.linalg.norm(np.diff(middle, axis=0), axis=-1) + turned
+    moved = np.where(both[1:] & both[:-1], moved, np.nan)
+    motion = _moving_mean(np.concatenate([moved[:1], moved]), _median(moved))
+    return np.sqrt(
+        np.square(_BY_CHANGE * usual) + np.square(_BY_MOTION * motion) + np.square(_BY_SIZE * max(size, 1e-9))
+    )
+
+
+def _median(values: np.ndarray) -> np.ndarray:
+    """Return the medians [P] of columns [N, P], leaving out NaN; the typical one, or 0, where there are none."""
+    told = np.asarray(np.isfinite(values))
+    medians = np.zeros(values.shape[1])
+    for column in np.flatnonzero(told.any(axis=0)):
+        medians[column] = np.median(values[told[:, column], column])
+    usual = np.median(medians[told.any(axis=0)]) if told.any() else 0.0
+    return np.where(told.any(axis=0), medians, usual)
+
+
+def _moving_mean(values: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
+    """Return means [T, P] over the frames about each, leaving out NaN."""
+    told = np.asarray(np.isfinite(values))
+    total, count = (
+        np.cumsum(np.pad(np.where(told, array, 0.0), ((_ABOUT + 1, _ABOUT), (0, 0))), axis=0)
+        for array in (values, told)
+    )
+    width = 2 * _ABOUT + 1
+    total, count = total[width:] - total[:-width], count[width:] - count[:-width]
+    return np.where(count > 0, total / np.maximum(count, 1), otherwise)
+
+
+def _doubtful(sides: np.ndarray, seen: np.ndarray, scale: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Return [G] bool: groups that in some frame lie nearer to where their mirror was last."""
+    frames = len(sides)
+    last = np.where(seen, np.arange(frames)[:, None, None], -1)
+    last = np.concatenate([np.full_like(last[:1], -1), np.maximum.accumulate(last, axis=0)[:-1]])
+    before = np.take_along_axis(sides, last.clip(0)[..., None], axis=0)
+    known = np.greater_equal(last, 0).all(axis=1, keepdims=True) & seen
+    gains = np.zeros((frames, len(GROUPS)))
+    stayed, crossed = (
+        np.minimum(np.square(sides - where).sum(axis=-1) / np.square(scale[:, None]), _CAP)
+        for where in (before, before[:, ::-1])
+    )
+    gain = ((stayed - crossed) * known).sum(axis=1)
+    for number in range(len(GROUPS)):
+        gains[:, number] = gain[:, group == number].sum(axis=1)
+    return np.asarray((gains > 0).any(axis=0))
+
+
+def _most_continuous(
+    sides: np.ndarray, seen: np.ndarray, scale: np.ndarray, group: np.ndarray, times: np.ndarray
+) -> np.ndarray:
+    """Return [T, G] bool: the labelling of least cost.
+
+    Both states of a group carry the tracks of the best labelling that ends in them, so that points come back after
+    gaps to where they were expected.
+
+    Args:
+        sides: [T, 2, P, D]; seen: [T, 2, P]; scale: [T, P]; group: [P]; times: [T] seconds.
+    """
+    frames, _, pairs, dimensions = sides.shape
+    usual = float(np.median(np.diff(times)))
+    membership = (group[:, None] == np.arange(len(GROUPS))).astype(np.float64)  # [P, G]
+    every = np.arange(pairs)
+    # tracks of each state: [state, side, P]
+    position, velocity = np.zeros((2, 2, pairs, dimensions)), np.zeros((2, 2, pairs, dimensions))
+    last, hits = np.zeros((2, 2, pairs)), np.zeros((2, 2, pairs))
+    total = np.zeros((2, len(GROUPS)))
+    before = np.zeros((frames, 2, len(GROUPS)), dtype=np.int64)
+    switch = _SWITCH * (1.0 - np.eye(2))[..., None]
+    for frame in range(frames):
+        waited = (times[frame] - last) / usual
+        predicted = position + velocity * np.minimum(waited, _COASTING)[..., None]
+        # from state, to state, side, P
+        observed, visible = sides[frame][[[0, 1], [1, 0]]], seen[frame][[[0, 1], [1, 0]]]
+        missed = observed - predicted[:, None]
+        age = np.maximum(waited.max(axis=1), 1.0)  # one for both sides, so that neither is the easier to meet
+        known = np.asarray((hits > 0).all(axis=1))
+        square = np.square(missed).sum(axis=-1)
+        cost = np.minimum(square / np.square(scale[frame] * age)[:, None, None], _CAP)
+        cost = (cost * visible * known[:, None, None]).sum(axis=2) @ membership
+        through = total[:, None] + cost + (switch if frame else 0.0)
+        came = through.argmin(axis=0)  # [state, G]
+        came = np.where(through[0] == through[1], np.arange(2)[:, None], came)
+        before[frame] = came
+        total = np.take_along_axis(through, came[None], axis=0)[0]
+        total[1] += _PER_SECOND * (min(times[frame] - times[frame - 1], 1.0) if frame else usual)
+        # the tracks go on from the state that each came from
+        source = came[:, group]  # [state, P]
+        state = np.arange(2)[:, None]
+        step = missed[source, state, :, every].transpose(0, 2, 1, 3)
+        length = square[source, state, :, every].transpose(0, 2, 1)
+        position, velocity, last, hits, predicted, waited = (
+            np.moveaxis(array[source, :, every], 1, 2) for array in (position, velocity, last, hits, predicted, waited)
+        )
+        first = visible & (hits == 0)
+        near = length <= _CAP * np.square(scale[frame] * np.maximum(waited, 1.0))
+        met = visible & (hits > 0) & near
+        gain = np.maximum(_VELOCITY_GAIN, 1.0 / np.maximum(hits, 1.0)) / np.maximum(waited, 1.0)
+        position = np.where(
+            first[..., None], observed, np.where(met[..., None], predicted + _POSITION_GAIN * step, position)
+        )
+        velocity = np.where(met[..., None], velocity + gain[..., None] * step, velocity)
+        seen_now = first | met
+        last, hits = np.where(seen_now, times[frame], last), hits + seen_now
+    swapped = np.zeros((frames, len(GROUPS)), dtype=bool)
+    state, numbers = total.argmin(axis=0), np.arange(len(GROUPS))
+    for frame in range(frames - 1, -1, -1):
+        swapped[frame] = state == 1
+        state = before[frame, state, numbers]
+    return swapped
