@@ -14,7 +14,7 @@ from .model import BodyModel, Pose
 _NEAR = 0.3
 """A point this near to a joint, in lengths of its bone, stands for it."""
 
-_FLEXION, _EXTENSION = np.radians(80.0), np.radians(12.0)
+_FLEXION, _EXTENSION = np.radians(80.0), np.radians(20.0)
 """A hinge flexes by more than the one, and extends by less than the other."""
 
 
