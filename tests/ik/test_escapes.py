@@ -79,7 +79,7 @@ def test_what_is_not_stuck_is_left_alone() -> None:
 
 @pytest.mark.parametrize("seed", [2, 10])
 def test_arms_that_are_stuck_for_a_while_are_led_out_by_their_neighbours(seed: int) -> None:
-    """Of poses whose arms were caught, those are kept that a sequence catches too; each for a second or two in which it moves a little."""
+    """Poses that caught an arm, each for a second or two in which it moves a little; some catch the arm there too."""
     rng, count, frames, wrong = np.random.default_rng(seed), 60, 40, slice(14, 26)
     single = random_pose(MODEL, rng, count, 1)
     nothing = torch.zeros(count, 0).double()
