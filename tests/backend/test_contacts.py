@@ -151,6 +151,15 @@ def test_always_changes_nothing_for_who_stands() -> None:
     assert one[0] == other[0] and np.array_equal(one[1], other[1])
 
 
+def test_who_never_leaves_the_floor_stands_on_it_however_high_they_seem() -> None:
+    places, times = walk(30.0)
+    places[..., 2] += 0.4
+    _, resting = find_contacts(FEET, places, seen(times), CAMERA, always=True)
+    target = hold(MODEL, FEET, places, resting, CAMERA, always=True).target.numpy()[0][:, FEET.keypoints]
+    origin = (CAMERA.rotation.T @ CAMERA.translation)[2]
+    assert np.allclose((target[..., 2] - origin)[resting], np.broadcast_to(FEET.standing, resting.shape)[resting])
+
+
 @pytest.mark.parametrize("always", [False, True])
 @pytest.mark.parametrize("frames", [1, 2])
 def test_the_shortest_sequences_have_contacts_that_are_valid(frames: int, always: bool) -> None:
