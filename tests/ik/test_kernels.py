@@ -76,7 +76,7 @@ def test_steps_of_poses(seed: int, turn: float) -> None:
     random = randomness(seed)
     pose, step = poses(random, 2, 3), normal(random, 2, 3, MODEL.size)
     step[..., 3:6] = turn * torch.nn.functional.normalize(step[..., 3:6], dim=-1)
-    compiled, naive = MODEL.retract(pose, step), MODEL.retract_by_torch(pose, step)
+    compiled, naive = MODEL.moved(pose, step), MODEL.moved_by_torch(pose, step)
     assert same(compiled.root_position, naive.root_position) and same(compiled.angles, naive.angles)
     assert same(compiled.root_rotation, naive.root_rotation)
 

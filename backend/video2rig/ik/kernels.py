@@ -21,7 +21,8 @@ class Topology(NamedTuple):
     """What does not change while a body is solved.
 
     Attributes:
-        parents: [J]. offset: [J, 3] metres. site_offset: [K, 3] metres. rest_rotation: [J, 3, 3]. axis_order: [J, 3] axis that turns first, second, third.
+        parents: [J]. offset: [J, 3] metres. site_offset: [K, 3] metres. rest_rotation: [J, 3, 3].
+        axis_order: [J, 3] axis that turns first, second, third.
         dof: [J, 3] number of the angle about each axis, -1 where it is locked. dof_joint: [A].
         site_joint: [K]. offset_group: [J], site_group: [K] which length each scales with, -1 for none.
         features: [F, 2] points (begin, end); a begin of -1 is the point itself, otherwise the feature is end - begin.
@@ -140,12 +141,9 @@ def points(t, root_position, root_rotation, angles, stretch):
 
 
 @compiled
-def retract(root_position, root_rotation, angles, step, lower, upper):
-    """Return moved poses of N frames; a step [N, D] moves the root, turns it from the left, and changes the angles.
-
-    Angles stop at their bounds [A].
-    """
-    position, rotation, moved = np.empty_like(root_position), np.empty_like(root_rotation), np.empty_like(angles)
+def moved(root_position, root_rotation, angles, step):
+    """Return moved poses of N frames; a step [N, D] moves the root, turns it from the left, and changes the angles."""
+    position, rotation = np.empty_like(root_position), np.empty_like(root_rotation)
     turn = np.empty((3, 3))
     for f in range(len(angles)):
         for r in range(3):
@@ -158,9 +156,7 @@ def retract(root_position, root_rotation, angles, step, lower, upper):
                     + turn[r, 1] * root_rotation[f, 1, c]
                     + turn[r, 2] * root_rotation[f, 2, c]
                 )
-        for a in range(angles.shape[1]):
-            moved[f, a] = min(max(angles[f, a] + step[f, 6 + a], lower[a]), upper[a])
-    return position, rotation, moved
+    return position, rotation, angles + step[:, 6:]
 
 
 @compiled

@@ -62,6 +62,14 @@ class Pose:
             self.angles.reshape(*frames, self.angles.shape[-1]),
         )
 
+    def replaced(self, numbers: Tensor, part: Pose) -> Pose:
+        """Return the same poses with some of the first dimension replaced, given by their numbers."""
+        return Pose(
+            self.root_position.index_copy(0, numbers, part.root_position),
+            self.root_rotation.index_copy(0, numbers, part.root_rotation),
+            self.angles.index_copy(0, numbers, part.angles),
+        )
+
     @staticmethod
     def concatenate(parts: list[Pose]) -> Pose:
         """Join poses along their first dimension."""
@@ -243,7 +251,8 @@ class BodyModel:
         """Carry what is asked of the features to the unknowns.
 
         Args:
-            pose: Of [B, T] frames. stretch: [B, G] logarithms of the lengths.
+            pose: Of [B, T] frames. stretch: [B, G] logarithms of the lengths, or [1, G] where all clips have the same
+                and they are no unknowns.
             pull: [B, T, F, 3] half the gradient of a cost by each feature, 1/metres.
             information: [B, T, F, 3, 3] half its Gauss-Newton Hessian, 1/metres^2.
             lengths: Whether the lengths are unknowns; if not, S = 0.
@@ -252,15 +261,24 @@ class BodyModel:
             return self.normal_equations_by_torch(pose, stretch, pull, information, lengths=lengths)
         (clips, frames), unknowns = pose.frames, self.size
         shared = self.groups if lengths else 0
-        gradient, hessian = np.zeros((clips, frames, unknowns)), np.zeros((clips, frames, unknowns, unknowns))
-        coupling = np.zeros((clips, frames, unknowns, shared))
+        poses = self._batch(pose, stretch)
+        batch = poses[0].shape[:2]
+        gradient, hessian = np.zeros((*batch, unknowns)), np.zeros((*batch, unknowns, unknowns))
+        coupling = np.zeros((*batch, unknowns, shared))
         shared_hessian, shared_gradient = np.zeros((clips, shared, shared)), np.zeros((clips, shared))
+        pulls, informations = (
+            array.reshape(*batch, *array.shape[2:]).contiguous().numpy() for array in (pull, information)
+        )
         normal_kernels.normal_equations(
-            self._topology, *self._batch(pose, stretch), pull.contiguous().numpy(), information.contiguous().numpy(),
-            lengths, hessian, gradient, coupling, shared_hessian, shared_gradient,
+            self._topology, *poses, pulls, informations, lengths,
+            hessian, gradient, coupling, shared_hessian, shared_gradient,
         )  # fmt: skip
         return NormalEquations(
-            *map(torch.from_numpy, (gradient, hessian, coupling, shared_gradient, shared_hessian)),
+            gradient=torch.from_numpy(gradient).reshape(clips, frames, unknowns),
+            hessian=torch.from_numpy(hessian).reshape(clips, frames, unknowns, unknowns),
+            coupling=torch.from_numpy(coupling).reshape(clips, frames, unknowns, shared),
+            shared_gradient=torch.from_numpy(shared_gradient),
+            shared_hessian=torch.from_numpy(shared_hessian),
         )
 
     def normal_equations_by_torch(
@@ -285,20 +303,25 @@ class BodyModel:
 
     def retract(self, pose: Pose, step: Tensor) -> Pose:
         """Move poses by [..., D] steps of the unknowns; angles stop at their bounds."""
+        moved = self.moved(pose, step)
+        return Pose(moved.root_position, moved.root_rotation, torch.clamp(moved.angles, self.lower, self.upper))
+
+    def moved(self, pose: Pose, step: Tensor) -> Pose:
+        """Move poses by [..., D] steps of the unknowns, through the bounds too."""
         if self.device.type != "cpu":
-            return self.retract_by_torch(pose, step)
+            return self.moved_by_torch(pose, step)
         flat, frames = pose.reshape(-1), pose.frames
         arrays = (flat.root_position, flat.root_rotation, flat.angles, step.reshape(-1, self.size))
         position, rotation, angles, moves = (array.contiguous().numpy() for array in arrays)
-        moved = kernels.retract(position, rotation, angles, moves, self.lower.numpy(), self.upper.numpy())
+        moved = kernels.moved(position, rotation, angles, moves)
         return Pose(*map(torch.from_numpy, moved)).reshape(*frames)
 
-    def retract_by_torch(self, pose: Pose, step: Tensor) -> Pose:
-        """Do what :meth:`retract` does, in torch."""
+    def moved_by_torch(self, pose: Pose, step: Tensor) -> Pose:
+        """Do what :meth:`moved` does, in torch."""
         return Pose(
             pose.root_position + step[..., :3],
             self.turned(pose.root_rotation, step[..., 3:ROOT_DOFS]),
-            torch.clamp(pose.angles + step[..., ROOT_DOFS:], self.lower, self.upper),
+            pose.angles + step[..., ROOT_DOFS:],
         )
 
     @staticmethod
@@ -333,8 +356,8 @@ class BodyModel:
         lengths = self._no_stretch if stretch is None else stretch.reshape(stretch.shape[:-1].numel(), self.groups)
         flat = pose if pose.frames[:-1] == lengths.shape[:1] else pose.reshape(len(lengths), -1)
         arrays = (flat.root_position, flat.root_rotation, flat.angles, lengths)
-        position, rotation, angles, stretched = (array.contiguous().numpy() for array in arrays)
-        return position, rotation, angles, stretched
+        position, rotation, angles, stretches = (array.contiguous().numpy() for array in arrays)
+        return position, rotation, angles, stretches
 
 
 def _topology(

@@ -77,10 +77,10 @@ class Objective:
         return replace(self, shared=None, lengths=lengths, zoom=False)
 
     def stretch(self, shared: Tensor) -> Tensor:
-        """Return the logarithms of the lengths [B, G] among the shared unknowns [B, S]."""
+        """Return the logarithms of the lengths [B, G] among the shared unknowns [B, S]; [1, G] where they are given."""
         if self.shared is not None:
             return shared[:, : self.model.groups]
-        return self.model.no_stretch(len(shared)) if self.lengths is None else self.lengths.expand(len(shared), -1)
+        return self.model.no_stretch(1) if self.lengths is None else self.lengths[None]
 
     def features(self, pose: Pose, shared: Tensor) -> Tensor:
         """Return the features [B, T, F, 3] of poses."""

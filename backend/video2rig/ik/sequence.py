@@ -54,6 +54,9 @@ _GAIN = 1e-3
 _ROUNDS = 3
 """So often noise and smoothness are estimated anew."""
 
+_FIRST_DAMPING, _NEAR_DAMPING = 1e-4, 1e-6
+"""Damping with which a sequence is first solved, and again from near its solution."""
+
 # Standard deviations of accelerations beforehand, as what a frame at 30 Hz shows: metres and degrees. Hinges carry the
 # impacts. The sequence itself then tells; this is worth a single difference.
 _ROOT_ROUGHNESS, _ROUGHNESS, _HINGE_ROUGHNESS, _ROUGHNESS_TRUST = 0.02, 0.5, 20.0, 1.0
@@ -168,7 +171,8 @@ def estimate(
     generator = torch.Generator(device=sequence.model.device).manual_seed(0)
     for round_ in range(_ROUNDS):
         progress(round_ * len(sequence) // (_ROUNDS + 1), len(sequence))
-        at = estimate_again(at, sequence.interval, smoothing_hz, generator, iterations=6 if round_ == 0 else 4)
+        steps, damping = (6, _FIRST_DAMPING) if round_ == 0 else (4, _NEAR_DAMPING)
+        at = estimate_again(at, sequence.interval, smoothing_hz, generator, steps, damping)
     if whole:
         return at.estimates, at.pose.reshape(len(sequence))
     _, shared, _ = solve(at.objective, at.smoothness, at.pose, at.shared, one_person=True)
@@ -191,17 +195,25 @@ class Estimating(NamedTuple):
 
 
 def estimate_again(
-    at: Estimating, interval: float, smoothing_hz: float | None, generator: torch.Generator, iterations: int
+    at: Estimating,
+    interval: float,
+    smoothing_hz: float | None,
+    generator: torch.Generator,
+    iterations: int,
+    damping: float = _NEAR_DAMPING,
 ) -> Estimating:
     """Solve sample clips of one person a few steps further, then estimate noise and smoothness anew.
 
     Args:
         at: The clips. interval: Usual seconds between frames.
         smoothing_hz: Cut-off of the smoothness, hertz; None estimates that too.
-        generator: Draws the sample of the posterior. iterations: Steps of the solver.
+        generator: Draws the sample of the posterior.
+        iterations: Steps of the solver. damping: Of the first of them.
     """
     objective, smoothness = at.objective, at.smoothness
-    pose, shared, _ = solve(objective, smoothness, at.pose, at.shared, one_person=True, iterations=iterations)
+    pose, shared, _ = solve(
+        objective, smoothness, at.pose, at.shared, one_person=True, iterations=iterations, damping=damping
+    )
     posterior = sample_posterior(objective, smoothness, pose, shared, generator)
     objective = objective.over(with_estimated_noise(objective.evidence, posterior))
     if smoothing_hz is None:
@@ -223,14 +235,18 @@ def finish(
     progress: Progress = lambda done, total: None,
 ) -> tuple[Pose, Tensor]:
     """Solve [1, T] frames to the end, and lead them out of local minima."""
-    pose, shared, cost = solve(objective, smoothness, pose, shared, fixed=fixed, progress=progress)
+    pose, shared, cost = solve(
+        objective, smoothness, pose, shared, fixed=fixed, tolerance=1e-4, damping=_NEAR_DAMPING, progress=progress
+    )
     for _ in range(len(branches)):
         before = float(cost[0])
         pose, shared, cost = follow_neighbours(objective, smoothness, branches, pose, shared, cost, fixed)
         if not float(cost[0]) < (1.0 - _GAIN) * before:
             break
     else:
-        pose, shared, cost = solve(objective, smoothness, pose, shared, fixed=fixed)
+        pose, shared, cost = solve(
+            objective, smoothness, pose, shared, fixed=fixed, tolerance=1e-4, damping=_NEAR_DAMPING
+        )
     return pose, shared
 
 

@@ -33,7 +33,6 @@ class SolveError(Video2RigError):
 
 _pbtrf, _tbtrs = get_lapack_funcs(("pbtrf", "tbtrs"), dtype=np.float64)
 
-_FIRST_DAMPING = 1e-4
 _MIN_DAMPING, _MAX_DAMPING = 1e-7, 1e8
 _SETTLING = 1e-3
 """A small gain under a damping above this does not mean that the minimum is near."""
@@ -64,6 +63,7 @@ def solve(
     fixed: int = 0,
     iterations: int = 30,
     tolerance: float = 1e-5,
+    damping: float = 1e-4,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Pose, Tensor, Tensor]:
     """Solve B clips of T frames.
@@ -74,6 +74,7 @@ def solve(
         one_person: Whether all clips show the same person, and share these unknowns among them too.
         fixed: So many frames at the beginning of each clip are given and do not move.
         iterations: At most so many steps. tolerance: A clip is done once its cost falls by a smaller part.
+        damping: Of the first step, a share of the Hessian's diagonal.
         progress: Called with the steps done and ``iterations``; may raise to abort.
 
     Returns:
@@ -82,9 +83,17 @@ def solve(
     Raises:
         SolveError: There is no solution, as when the start is not finite.
     """
-    damping = np.full(len(pose), _FIRST_DAMPING)
     return _solve(
-        objective, smoothness, pose, shared, damping, one_person, fixed, range(iterations), tolerance, progress
+        objective,
+        smoothness,
+        pose,
+        shared,
+        np.full(len(pose), damping),
+        one_person,
+        fixed,
+        range(iterations),
+        tolerance,
+        progress,
     )
 
 
@@ -143,7 +152,7 @@ def _solve(
         done |= better & (gain < tolerance * before) & (damping <= _SETTLING)
         done |= ~better & (damping >= _MAX_DAMPING)
         # rounding alone can make the last step of a solved clip look worse
-        done |= ~better & (np.abs(gain) < 1e-12 * before)
+        done |= ~better & (np.abs(gain) <= 1e-12 * before)
         damping = np.where(better, damping / 10, damping * 30).clip(_MIN_DAMPING, _MAX_DAMPING)
         if better.all():
             here, equations = trial, None
@@ -156,26 +165,14 @@ def _solve(
             break
         if not one_person and done.mean() > _DONE_SHARE:
             left = torch.from_numpy(np.flatnonzero(~done)).to(model.device)
-            rest = _solve(
+            remaining = steps[step_number + 1 - steps.start :]
+            pose, shared, total = _solve(
                 objective.mapped(lambda array, left=left: array[left]), smoothness and smoothness.of_clips(left),
-                here.pose[left], here.shared[left], damping[~done], False, fixed, steps[step_number + 1 - steps.start :],
-                tolerance, progress,
+                here.pose[left], here.shared[left], damping[~done], False, fixed, remaining, tolerance, progress,
             )  # fmt: skip
-            return (
-                _put(here.pose, left, rest[0]),
-                here.shared.index_copy(0, left, rest[1]),
-                here.total.index_copy(0, left, rest[2]),
-            )
+            pose = here.pose.replaced(left, pose)
+            return pose, here.shared.index_copy(0, left, shared), here.total.index_copy(0, left, total)
     return here.pose, here.shared, here.total
-
-
-def _put(pose: Pose, clips: Tensor, part: Pose) -> Pose:
-    """Return poses [B, T] with some clips replaced."""
-    return Pose(
-        pose.root_position.index_copy(0, clips, part.root_position),
-        pose.root_rotation.index_copy(0, clips, part.root_rotation),
-        pose.angles.index_copy(0, clips, part.angles),
-    )
 
 
 def bound_by_range(model: BodyModel, pose: Pose, gradient: Tensor) -> Tensor:

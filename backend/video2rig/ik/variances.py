@@ -72,11 +72,7 @@ def sample_posterior(
     step = combine(torch.ones_like(undamped)[:, None])
     step = torch.where(torch.isfinite(step), step, 0.0)
     small = 1e-4
-    moved = Pose(
-        pose.root_position + small * step[..., :3],
-        model.turned(pose.root_rotation, small * step[..., 3:ROOT_DOFS]),
-        pose.angles + small * step[..., ROOT_DOFS:],
-    )
+    moved = model.moved(pose, small * step)
     strayed = (objective.features(moved, shared) - features) / small
     return Posterior(differences, smoothness.of_steps(step), features, strayed, objective.log_zoom(shared))
 
