@@ -44,7 +44,7 @@ class Pose:
     def __len__(self) -> int:
         return self.angles.shape[0]
 
-    def __getitem__(self, frames: slice | Tensor | tuple[slice | Tensor, ...]) -> Pose:
+    def __getitem__(self, frames: int | slice | Tensor | tuple[slice | Tensor, ...]) -> Pose:
         return Pose(self.root_position[frames], self.root_rotation[frames], self.angles[frames])
 
     @property
