@@ -3,7 +3,7 @@
 
 from .evidence import Contacts, Floor
 from .from_camera import CameraSolver, RotationPrior, Solution
-from .from_markers import solve_markers
+from .from_markers import solve_markers, solve_markers_together
 from .model import BodyModel, Pose
 from .to_motion import NobodySeen, to_motion
 
@@ -17,5 +17,6 @@ __all__ = [
     "RotationPrior",
     "Solution",
     "solve_markers",
+    "solve_markers_together",
     "to_motion",
 ]

@@ -95,20 +95,24 @@ def branches_of(model: BodyModel) -> list[Branch]:
     return branches
 
 
-def try_other_starts(objective: Objective, branches: list[Branch], pose: Pose, iterations: int = 8) -> Pose:
+def try_other_starts(
+    objective: Objective, branches: list[Branch], pose: Pose, people: int = 1, iterations: int = 8
+) -> Pose:
     """Solve branches that miss their points again, frame by frame, from angles spread over their range and from those
     of the nearest frames before and after that do not.
 
     Args:
-        objective: Over clips of one frame, which follow one another, its lengths given. branches: Of the body.
-        pose: [T, 1] solved frames. iterations: At most so many steps of the solver.
+        objective: Over clips of one frame, its lengths given. branches: Of the body.
+        pose: [N, 1] solved frames, those of one person in their order after those of the other, equally many of each.
+        people: How many these are. iterations: At most so many steps of the solver.
     """
     if not branches:
         return pose
     model = objective.model
     nothing = pose.angles.new_zeros(len(pose), 0)
     errors = _errors(objective, branches, pose, nothing)[:, 0]
-    stuck = errors > max(_UNUSUAL * float(errors.median()), _LEAST)
+    usual = errors.reshape(people, -1).median(1).values.repeat_interleave(len(pose) // people)
+    stuck = errors > (_UNUSUAL * usual).clamp_min(_LEAST)[:, None]
     frames = stuck.any(1).nonzero()[:, 0]
     if not len(frames):
         return pose

@@ -23,14 +23,40 @@ class _OverFrames:
         return replace(self, **{name: function(getattr(self, name)) for name in self.over_frames})  # type: ignore[type-var]
 
 
+class _Noisy(_OverFrames):
+    """Observations with a noise that is estimated, one for all clips or one for each."""
+
+    confidence: Tensor
+    deviation: Tensor
+    least_deviation: Tensor
+
+    def mapped(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """Return the same with a function applied to every array over clips and frames."""
+        mapped = super().mapped(function)
+        if self.deviation.ndim == self.least_deviation.ndim:
+            return mapped
+        return replace(mapped, deviation=function(self.deviation))  # type: ignore[type-var]
+
+    def of_clips(self, deviation: Tensor) -> Self:
+        """Return the same with the deviation [B, ...] or [1, ...] of each clip, in the shape of the least one."""
+        frames = self.confidence.shape[:2]
+        return replace(self, deviation=deviation[:, None].expand(*frames, *self.least_deviation.shape))  # type: ignore[type-var]
+
+    def rescaled(self, factor: Tensor) -> Self:
+        """Return the same with the deviations of clips times [B] or [1] factors, and outliers bounded from now on."""
+        each = self.deviation[None] if self.deviation.ndim == self.least_deviation.ndim else self.deviation[:, 0]
+        each = (each * factor.reshape(-1, *(1 for _ in self.least_deviation.shape))).maximum(self.least_deviation)
+        return replace(self.of_clips(each), robust=True)  # type: ignore[type-var]
+
+
 @dataclass(frozen=True)
-class Positions(_OverFrames):
+class Positions(_Noisy):
     """Points seen in 3D, of B clips of T frames.
 
     Attributes:
         target: [B, T, K, 3] metres. confidence: [B, T, K], 0 where a point was not seen.
-        deviation: [] standard deviation of a fully trusted coordinate, metres; least_deviation: [] below which no
-            estimate may bring it.
+        deviation: [], or [B, T] where clips differ, standard deviation of a fully trusted coordinate, metres;
+            least_deviation: [] below which no estimate may bring it.
         robust: Whether outliers are bounded.
     """
 
@@ -48,21 +74,21 @@ class Positions(_OverFrames):
 
     def rows(self, features: Tensor, zoom: Tensor | None) -> Rows:
         """Return :func:`terms.positions`."""
-        return terms.positions(features, self.target, self.confidence / self.deviation)
+        return terms.positions(features, self.target, self.confidence / self.deviation[..., None])
 
     def by_zoom(self, zoom: Tensor | None) -> None:
         """Return None: no camera is involved."""
 
 
 @dataclass(frozen=True)
-class Rays(_OverFrames):
+class Rays(_Noisy):
     """Points seen in a picture, of B clips of T frames.
 
     Attributes:
         rays: [B, T, K, 2] x / z and y / z under the expected focal length. confidence: [B, T, K].
         depth: [B, T] rough distance along the camera's axis, metres; it turns an error in metres into an angle.
-        deviation: [] standard deviation of a fully trusted point, metres at the person; least_deviation: [] below
-            which no estimate may bring it.
+        deviation: [], or [B, T] where clips differ, standard deviation of a fully trusted point, metres at the
+            person; least_deviation: [] below which no estimate may bring it.
         robust: Whether outliers are bounded.
     """
 
@@ -91,18 +117,18 @@ class Rays(_OverFrames):
         return self.rays if zoom is None else self.rays * (-zoom).exp()[:, None, None, None]
 
     def _weight(self) -> Tensor:
-        return self.confidence * self.depth[..., None] / self.deviation
+        return self.confidence * self.depth[..., None] / self.deviation[..., None]
 
 
 @dataclass(frozen=True)
-class Directions(_OverFrames):
+class Directions(_Noisy):
     """Directions of segments, of B clips of T frames.
 
     Attributes:
         first: Number of the feature that the first segment is.
         direction: [B, T, P, 3] unit vectors. confidence: [B, T, P].
-        deviation: [3] standard deviation along each axis, metres at a segment's end; least_deviation: [3] below which
-            no estimate may bring it.
+        deviation: [3], or [B, T, 3] where clips differ, standard deviation along each axis, metres at a segment's
+            end; least_deviation: [3] below which no estimate may bring it.
         robust: Whether outliers are bounded.
     """
 
@@ -121,7 +147,7 @@ class Directions(_OverFrames):
 
     def rows(self, features: Tensor, zoom: Tensor | None) -> Rows:
         """Return :func:`terms.directions`."""
-        return terms.directions(features, self.direction, self.confidence[..., None] / self.deviation)
+        return terms.directions(features, self.direction, self.confidence[..., None] / self.deviation[..., None, :])
 
     def by_zoom(self, zoom: Tensor | None) -> None:
         """Return None: directions are taken as they are."""

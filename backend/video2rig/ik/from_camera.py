@@ -117,20 +117,21 @@ class CameraSolver:
         with threadpool_limits(limits=1):
             shared = _shared_prior(model, len(observation), estimate_focal) if estimate_lengths else None
             first = self._sequence(model, observation, shared, estimate_focal and estimate_lengths)
-            self._estimates, self._start = estimate(first, model.no_stretch(), smoothing_hz, progress)
+            self._estimates, self._start = estimate(first, model.no_stretch(1), smoothing_hz, progress)
             if estimate_lengths and self._start is not None:
                 self._start, shared = _to_the_end(first, self._estimates, self._start)
                 self._estimates = replace(self._estimates, shared=shared)
         self.camera, self.model = camera, model
         if estimate_lengths:
-            lengths = self._estimates.shared[: model.groups]
+            lengths = self._estimates.shared[0, : model.groups]
             if estimate_focal:
-                self.camera = dataclasses.replace(camera, focal=camera.focal * float(self._estimates.shared[-1].exp()))
+                zoom = float(self._estimates.shared[0, -1].exp())
+                self.camera = dataclasses.replace(camera, focal=camera.focal * zoom)
                 observation = observe(keypoints, self.camera)[seen]
             fitted = model.lengths.apply(skeleton, lengths.numpy())
             self.model = BodyModel.for_keypoints(fitted, keypoints.names, observation.pairs.numpy())
         self._sequence_ = self._sequence(self.model, observation, None, False)
-        self._estimates = replace(self._estimates, shared=self._estimates.shared[:0])
+        self._estimates = replace(self._estimates, shared=self._estimates.shared[:, :0])
 
     def solve(self, progress: Progress = lambda done, total: None) -> Solution:
         """Solve root path and joint angles of all frames together, inside the skeleton's range of motion.
@@ -148,7 +149,7 @@ class CameraSolver:
         held = contacts.mapped(lambda array: array[:, seen])
         objective = self._sequence_.objective
         sequence = replace(self._sequence_, objective=objective.over([*objective.evidence, held, floor]))
-        return self._solve(sequence, solution.pose[seen], progress)
+        return self._solve(sequence, solution.pose[seen].reshape(1, len(seen)), progress)
 
     def _solve(self, sequence: Sequence, start: Pose | None, progress: Progress) -> Solution:
         deviations = [*self._estimates.evidence_deviation, None, None][: len(sequence.objective.evidence)]
@@ -156,13 +157,13 @@ class CameraSolver:
         with threadpool_limits(limits=1):
             pose, shared = solve_all(sequence, estimates, start, progress)
             objective = sequence.objective.over(with_deviations(sequence.objective.evidence, estimates))
-            misses = objective.misses(pose.reshape(1, len(pose)), shared[None])[0]
+            misses = objective.misses(pose, shared)[0]
             confidence = torch.tensor(self._keypoints.confidence)
             trust = confidence.new_zeros(len(confidence), len(self.model.skeleton))
             trust[torch.from_numpy(self._seen)] = joint_confidence(
                 self.model, confidence[torch.from_numpy(self._seen)], misses
             )
-        return Solution(fill_gaps(pose, sequence.times, self._keypoints.times), trust)
+        return Solution(fill_gaps(pose.reshape(len(sequence)), sequence.times, self._keypoints.times), trust)
 
     def _sequence(self, model: BodyModel, observation: Observation, shared: Tensor | None, zoom: bool) -> Sequence:
         """Return the sequence as it is seen of a body; its rough distance comes from poses of single frames."""
@@ -173,12 +174,12 @@ class CameraSolver:
             objective,
             times,
             float(np.median(np.diff(times))) if len(times) > 1 else 1.0,
-            observation.landmarks,
-            confidence,
+            observation.landmarks[None],
+            confidence[None],
             lambda pose, lengths, frames: _onto_rays(model, pose, lengths, observation, frames),
         )
         everything = slice(0, len(times))
-        first = sequence.starter(observation.landmarks, confidence, model.no_stretch())
+        first = sequence.starter(sequence.spots, sequence.trust, model.no_stretch(1)).reshape(len(times))
         depth = _onto_rays(model, first, model.no_stretch(), observation, everything).root_position[:, 2]
         # a frame whose rough distance is far off must not outweigh or vanish beside the others
         depth = depth.clamp(0.5 * depth.median(), 2.0 * depth.median())
@@ -204,13 +205,12 @@ def _to_the_end(sequence: Sequence, estimates: Estimates, start: Pose) -> tuple[
     """Solve all frames and what they share together: a limb that is still stuck would keep its lengths wrong.
 
     Returns:
-        The poses [T], and the shared unknowns [S].
+        The poses [1, T], and the shared unknowns [1, S].
     """
     objective = sequence.objective.over(with_deviations(sequence.objective.evidence, estimates))
     bounded = jumping(sequence.model)
     smoothness = Smoothness(sequence.times, estimates.weight, sequence.interval, ORDER, bounded)
-    pose, shared = finish(objective, smoothness, sequence.branches, start.reshape(1, -1), estimates.shared[None])
-    return pose.reshape(len(start)), shared[0]
+    return finish(objective, smoothness, sequence.branches, start, estimates.shared)
 
 
 def without_swaps(keypoints: Keypoints) -> Keypoints:

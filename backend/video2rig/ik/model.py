@@ -17,7 +17,7 @@ from torch import Tensor
 from ..keypoints import sites as keypoint_sites
 from ..kinematics import KinematicChain
 from ..skeleton import Skeleton
-from . import kernels, normal_kernels
+from . import dispatch, kernels, normal_kernels
 from .lengths import LengthGroups
 
 ROOT_DOFS = 6
@@ -44,7 +44,7 @@ class Pose:
     def __len__(self) -> int:
         return self.angles.shape[0]
 
-    def __getitem__(self, frames: slice | Tensor | tuple[slice | Tensor, ...]) -> Pose:
+    def __getitem__(self, frames: int | slice | Tensor | tuple[slice | Tensor, ...]) -> Pose:
         return Pose(self.root_position[frames], self.root_rotation[frames], self.angles[frames])
 
     @property
@@ -71,12 +71,12 @@ class Pose:
         )
 
     @staticmethod
-    def concatenate(parts: list[Pose]) -> Pose:
-        """Join poses along their first dimension."""
+    def concatenate(parts: list[Pose], dim: int = 0) -> Pose:
+        """Join poses along one of their leading dimensions."""
         return Pose(
-            torch.cat([part.root_position for part in parts]),
-            torch.cat([part.root_rotation for part in parts]),
-            torch.cat([part.angles for part in parts]),
+            torch.cat([part.root_position for part in parts], dim),
+            torch.cat([part.root_rotation for part in parts], dim),
+            torch.cat([part.angles for part in parts], dim),
         )
 
     @staticmethod
@@ -115,6 +115,7 @@ class BodyModel:
         names: Of the points, where they have names.
         site_joint: [K] joint that carries each point; site_offset: [K, 3] its place in that bone's frame, metres.
         pairs: [P, 2] points between which directions are observed. Features are the K points, then the P differences.
+        feature_points: [F] the point that each feature is, or at which its difference ends.
         dof_joint, dof_axis: [A] joint and axis (0 to 2) of each angle.
         lower, upper: [A] range of motion, radians.
         moves: [K, A] 1 where an angle moves a point.
@@ -151,6 +152,10 @@ class BodyModel:
         self._offset_length = to_device(self.lengths.offset_matrix())
         self._site_length = to_device(self.lengths.site_matrix())
 
+        self._parents = to_device(np.array(skeleton.parents))
+        self._above = to_device(_above(skeleton)[sites[0]].astype(np.float64))
+        self._pair_begin, self._pair_end = to_device(self.pairs.T.copy())
+        self.feature_points = to_device(np.concatenate([np.arange(len(sites[0])), self.pairs[:, 1]]))
         self._no_stretch = self.no_stretch(1)
 
     @classmethod
@@ -190,7 +195,7 @@ class BodyModel:
         Args:
             pose: Of [...] frames. stretch: Logarithms of the lengths, [..., G] or what broadcasts to it.
         """
-        if self.device.type == "cpu":
+        if dispatch.is_compiled(self.device):
             place, turn = map(torch.from_numpy, kernels.joints(self._topology, *self._batch(pose, stretch)))
             count = len(self.skeleton)
             return place.reshape(*pose.frames, count, 3), turn.reshape(*pose.frames, count, 3, 3)
@@ -204,7 +209,7 @@ class BodyModel:
 
     def points(self, pose: Pose, stretch: Tensor | None = None) -> Tensor:
         """Return the points on the body, [..., K, 3] metres; arguments as for :meth:`joints`."""
-        if self.device.type == "cpu":
+        if dispatch.is_compiled(self.device):
             points = torch.from_numpy(kernels.points(self._topology, *self._batch(pose, stretch)))
             return points.reshape(*pose.frames, len(self.site_joint), 3)
         return self.points_by_torch(pose, stretch)
@@ -217,7 +222,7 @@ class BodyModel:
         """Return [..., F, 3]: the points, and the differences of the pairs."""
         if not len(self.pairs):
             return points
-        return torch.cat([points, points[..., self.pairs[:, 1], :] - points[..., self.pairs[:, 0], :]], dim=-2)
+        return torch.cat([points, points[..., self._pair_end, :] - points[..., self._pair_begin, :]], dim=-2)
 
     def jacobian(self, pose: Pose, stretch: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the derivatives of the points by the unknowns of their frame, [..., K, 3, D], and by the logarithms
@@ -228,8 +233,7 @@ class BodyModel:
         """
         positions, rotations = self.joints_by_torch(pose, stretch)
         points = self._sites(positions, rotations, stretch)
-        parents = torch.tensor(self.skeleton.parents, device=self.device)
-        before = rotations[..., parents[self.dof_joint], :, :] @ self.chain.rest_rotation[self.dof_joint]
+        before = rotations[..., self._parents[self.dof_joint], :, :] @ self.chain.rest_rotation[self.dof_joint]
         local_axes = self.chain.rotation_axes(self.full_angles(pose.angles))[..., self.dof_joint, self.dof_axis, :]
         axes = (before @ local_axes[..., None])[..., 0]  # [..., A, 3]
         arms = points[..., :, None, :] - positions[..., None, self.dof_joint, :]  # [..., K, A, 3]
@@ -240,8 +244,8 @@ class BodyModel:
         jacobian[..., 3:ROOT_DOFS] = -skew(points - pose.root_position[..., None, :])
         jacobian[..., ROOT_DOFS:] = turn.transpose(-1, -2)
 
-        steps = positions - positions[..., parents.clamp_min(0), :]  # [..., J, 3]
-        by_length = torch.einsum("...jr,kj,jg->...krg", steps, self._above(), self._offset_length)
+        steps = positions - positions[..., self._parents.clamp_min(0), :]  # [..., J, 3]
+        by_length = torch.einsum("...jr,kj,jg->...krg", steps, self._above, self._offset_length)
         own = points - positions[..., self.site_joint, :]
         return jacobian, by_length + own[..., None] * self._site_length[:, None]
 
@@ -257,7 +261,7 @@ class BodyModel:
             information: [B, T, F, 3, 3] half its Gauss-Newton Hessian, 1/metres^2.
             lengths: Whether the lengths are unknowns; if not, S = 0.
         """
-        if self.device.type != "cpu":
+        if not dispatch.is_compiled(self.device):
             return self.normal_equations_by_torch(pose, stretch, pull, information, lengths=lengths)
         (clips, frames), unknowns = pose.frames, self.size
         shared = self.groups if lengths else 0
@@ -286,10 +290,13 @@ class BodyModel:
     ) -> NormalEquations:
         """Do what :meth:`normal_equations` does, in torch."""
         jacobian, by_length = self.jacobian(pose, stretch[:, None])
-        jacobian, by_length = (
-            torch.cat([d, d[..., self.pairs[:, 1], :, :] - d[..., self.pairs[:, 0], :, :]], dim=-3)
-            for d in (jacobian, by_length if lengths else by_length[..., :0])
-        )
+        if not lengths:
+            by_length = by_length[..., :0]
+        if len(self.pairs):
+            jacobian, by_length = (
+                torch.cat([d, d[..., self._pair_end, :, :] - d[..., self._pair_begin, :, :]], dim=-3)
+                for d in (jacobian, by_length)
+            )
         own, shared = jacobian.flatten(-3, -2), by_length.flatten(-3, -2)  # [B, T, F * 3, D or S]
         weighted, weighted_shared = ((information @ d).flatten(-3, -2).transpose(-1, -2) for d in (jacobian, by_length))
         slope = pull.flatten(-2)[..., None]
@@ -308,7 +315,7 @@ class BodyModel:
 
     def moved(self, pose: Pose, step: Tensor) -> Pose:
         """Move poses by [..., D] steps of the unknowns, through the bounds too."""
-        if self.device.type != "cpu":
+        if not dispatch.is_compiled(self.device):
             return self.moved_by_torch(pose, step)
         flat, frames = pose.reshape(-1), pose.frames
         arrays = (flat.root_position, flat.root_rotation, flat.angles, step.reshape(-1, self.size))
@@ -343,14 +350,6 @@ class BodyModel:
         turned = rotations[..., self.site_joint, :, :] @ self._site_offsets(stretch)[..., None]
         return positions[..., self.site_joint, :] + turned[..., 0]
 
-    def _above(self) -> Tensor:
-        """Return [K, J]: 1 where a joint carries a point, itself or through others."""
-        above = np.zeros((len(self.skeleton), len(self.skeleton)))
-        for joint, parent in enumerate(self.skeleton.parents):
-            above[joint] = above[parent] if parent >= 0 else 0.0
-            above[joint, joint] = 1.0
-        return torch.tensor(above[self.sites[0]], device=self.device)
-
     def _batch(self, pose: Pose, stretch: Tensor | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Return arrays for the kernels: poses [B, T, ...] and lengths [B, G]; one clip where one has all lengths."""
         lengths = self._no_stretch if stretch is None else stretch.reshape(stretch.shape[:-1].numel(), self.groups)
@@ -358,6 +357,15 @@ class BodyModel:
         arrays = (flat.root_position, flat.root_rotation, flat.angles, lengths)
         position, rotation, angles, stretches = (array.contiguous().numpy() for array in arrays)
         return position, rotation, angles, stretches
+
+
+def _above(skeleton: Skeleton) -> np.ndarray:
+    """Return [J, J] bool: whether joint j hangs on joint i, or is it."""
+    above = np.zeros((len(skeleton), len(skeleton)), dtype=bool)
+    for joint, parent in enumerate(skeleton.parents):
+        above[joint] = above[parent] if parent >= 0 else False
+        above[joint, joint] = True
+    return above
 
 
 def _topology(
@@ -370,10 +378,7 @@ def _topology(
     lengths: LengthGroups,
 ) -> kernels.Topology:
     site_joint = sites[0]
-    above = np.zeros((len(skeleton), len(skeleton)), dtype=bool)
-    for joint, parent in enumerate(skeleton.parents):
-        above[joint] = above[parent] if parent >= 0 else False
-        above[joint, joint] = True
+    above = _above(skeleton)
     moves = above[site_joint][:, dof_joint]
     carried = np.tril(above[dof_joint][:, dof_joint])
     carrying = np.argsort(~carried, axis=1, kind="stable")

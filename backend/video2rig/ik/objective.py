@@ -44,7 +44,8 @@ class Objective:
         neutral, deviation: [A] pose to which angles stay near where nothing tells them, and how near, radians.
         shared: [S, S] inverse covariance, about 0, of what the frames of a clip share: the logarithms of the lengths
             and, where it is unknown, of the focal length; None where all are given.
-        lengths: [G] logarithms of the lengths where they are given; None for those of the skeleton itself.
+        lengths: [G], or [B, T, G] where clips differ, logarithms of the lengths where they are given, the same in all
+            frames of a clip; None for those of the skeleton itself.
         zoom: Whether the logarithm of the focal length is the last shared unknown.
         expected, whitening: Of :func:`terms.prior_rotations`, [B, T, J, 3, 3]; None where there is no regression.
     """
@@ -68,23 +69,29 @@ class Objective:
         return replace(
             self,
             evidence=[item.mapped(function) for item in self.evidence],
+            lengths=self.lengths if self.lengths is None or self.lengths.ndim == 1 else function(self.lengths),
             expected=None if self.expected is None else function(self.expected),
             whitening=None if self.whitening is None else function(self.whitening),
         )
 
     def given(self, lengths: Tensor) -> Objective:
-        """Return the objective for given logarithms of the lengths [G]; nothing is shared any more."""
+        """Return the objective for given logarithms of the lengths, [G] or [B, T, G]; nothing is shared any more."""
         return replace(self, shared=None, lengths=lengths, zoom=False)
 
     def stretch(self, shared: Tensor) -> Tensor:
-        """Return the logarithms of the lengths [B, G] among the shared unknowns [B, S]; [1, G] where they are given."""
+        """Return the logarithms of the lengths [B, G], from among the shared unknowns [B, S] where they are unknown.
+
+        [1, G] where all clips are given the same.
+        """
         if self.shared is not None:
             return shared[:, : self.model.groups]
-        return self.model.no_stretch(1) if self.lengths is None else self.lengths[None]
+        if self.lengths is None:
+            return self.model.no_stretch(1)
+        return self.lengths[None] if self.lengths.ndim == 1 else self.lengths[:, 0]
 
     def features(self, pose: Pose, shared: Tensor) -> Tensor:
         """Return the features [B, T, F, 3] of poses."""
-        return self.model.features(self.model.points(pose, self.stretch(shared)))
+        return self.model.features(self.model.points(pose, self.stretch(shared)[:, None]))
 
     def misses(self, pose: Pose, shared: Tensor) -> Tensor:
         """Return how far the points [B, T, K] lie from where they were seen: 1 is what is expected of a coordinate.
@@ -94,7 +101,7 @@ class Objective:
         features = self.features(pose, shared)
         points = len(self.model.site_joint)
         square, kinds = features.new_zeros(*pose.frames, points), features.new_zeros(points)
-        ends = torch.cat([torch.arange(points), torch.from_numpy(self.model.pairs[:, 1])]).to(features.device)
+        ends = self.model.feature_points
         for item in self.evidence:
             if item.deviation is not None:
                 rows = item.rows(features[:, :, item.where], self.log_zoom(shared))

@@ -53,7 +53,7 @@ def points_in_space(model: BodyModel, frames: list[Frame], estimate_lengths: boo
     """Return frames whose points [K, 3] are places in the world, metres."""
     times, points, confidence = (np.array(arrays) for arrays in zip(*frames, strict=True))
     spots = torch.tensor(np.where(confidence[..., None] > 0, points, 0.0))
-    return sequence_of_points(model, times, spots, torch.tensor(confidence), estimate_lengths)
+    return sequence_of_points(model, times, spots[None], torch.tensor(confidence)[None], estimate_lengths)
 
 
 class RunningEstimates:
@@ -93,10 +93,10 @@ class RunningEstimates:
         self._frames = list(frames)
         sequence = self._sequence()
         if self._unknown:
-            self.lengths = first_lengths(self._model, sequence.spots, sequence.trust)
-        estimates, pose = estimate(sequence, self.lengths, self._smoothing_hz, lambda done, total: None)
+            self.lengths = first_lengths(self._model, sequence.spots, sequence.trust)[0]
+        estimates, pose = estimate(sequence, self.lengths[None], self._smoothing_hz, lambda done, total: None)
         assert pose is not None  # so few frames are solved in one piece
-        self._take(estimates, pose)
+        self._take(estimates, pose[0])
         return pose
 
     def add(self, frame: Frame, pose: Pose) -> None:
@@ -111,7 +111,7 @@ class RunningEstimates:
         objective = sequence.objective.over(with_deviations(sequence.objective.evidence, self.now))
         smoothness = Smoothness(sequence.times, self.now.weight, self.interval, ORDER, jumping(self._model))
         poses = Pose.concatenate(self._poses).reshape(1, len(self._frames))
-        at = Estimating(objective, smoothness, poses, self.now.shared[None])
+        at = Estimating(objective, smoothness, poses, self.now.shared)
         at = estimate_again(at, self.interval, self._smoothing_hz, self._generator, _STEPS)
         self._take(at.estimates, at.pose.reshape(len(self._frames)))
 
@@ -123,7 +123,7 @@ class RunningEstimates:
     def _take(self, estimates: Estimates, pose: Pose) -> None:
         self._now, self._poses = estimates, [pose]
         if self._unknown:
-            self.lengths = estimates.shared[: self._model.groups]
+            self.lengths = estimates.shared[0, : self._model.groups]
         self._due = min(int(_MORE * len(self._frames)) + 1, _SETTLED)
         if len(self._frames) >= _SETTLED:
             self._frames, self._poses = [], []

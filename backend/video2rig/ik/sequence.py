@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One person over time, solved: starts, lengths, noise and smoothness, ways out of local minima, then all frames.
+"""People over time, solved: starts, lengths, noise and smoothness, ways out of local minima, then all frames.
 
 What is seen with a camera and what is measured in 3D take the same way; they differ in their evidence alone.
 """
@@ -70,13 +70,14 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Sequence:
-    """What was seen of one person in T frames, and what is known beforehand.
+    """What was seen of B people, each by themselves, in T frames, and what is known beforehand.
 
     Attributes:
-        objective: The terms, over [1, T].
+        objective: The terms, over [B, T].
         times: [T] seconds, rising. interval: Usual seconds between frames.
-        spots: [T, K, 3] where points are in 3D, as well as is known, metres; trust: [T, K], 0 where unknown.
-        place: Moves poses [T] to where the evidence puts them, when spots tell no more than their shape.
+        spots: [B, T, K, 3] where points are in 3D, as well as is known, metres; trust: [B, T, K], 0 where unknown.
+        place: Moves poses [T] of a single person to where the evidence puts them, when spots tell no more than their
+            shape.
     """
 
     objective: Objective
@@ -111,11 +112,12 @@ class Sequence:
 
 @dataclass(frozen=True)
 class Estimates:
-    """What holds for the whole sequence.
+    """What holds for the whole sequence of each of B people.
 
     Attributes:
-        shared: [S] logarithms of the lengths, and of the focal length's factor where it is unknown.
-        evidence_deviation: Of each kind of evidence. weight: [D] of the smoothness.
+        shared: [B, S] logarithms of the lengths, and of the focal length's factor where it is unknown.
+        evidence_deviation: Of each kind of evidence, [B, ...] in the shape of its least deviation; None where no noise
+            is to be estimated. weight: [B, D] of the smoothness.
     """
 
     shared: Tensor
@@ -124,63 +126,59 @@ class Estimates:
 
 
 def start_frames(sequence: Sequence, lengths: Tensor, frames: slice) -> Pose:
-    """Return a pose of each frame by itself, [T], for [G] logarithms of the lengths."""
-    pose = sequence.starter(sequence.spots[frames], sequence.trust[frames], lengths)
+    """Return a pose of each frame by itself, [B, T], for [B, G] logarithms of the lengths."""
+    pose = sequence.starter(sequence.spots[:, frames], sequence.trust[:, frames], lengths)
+    people, count = pose.frames
     if sequence.place is not None:
-        pose = sequence.place(pose, lengths, frames)
-    count = len(pose)
-    apart = sequence.window(frames).given(lengths).mapped(lambda array: array.transpose(0, 1))
+        pose = sequence.place(pose.reshape(count), lengths[0], frames)
+    given = lengths[0] if people == 1 else lengths[:, None].expand(people, count, -1)
+    apart = sequence.window(frames).given(given).mapped(lambda array: array.flatten(0, 1)[:, None])
     apart = apart.over([_loose(item, _FIT) for item in apart.evidence])
-    nothing = pose.angles.new_zeros(count, 0)
-    pose, _, _ = solve(apart, None, pose.reshape(count, 1), nothing, iterations=6, tolerance=1e-3)
-    return try_other_starts(apart, sequence.branches, pose).reshape(count)
+    nothing = lengths.new_zeros(people * count, 0)
+    pose, _, _ = solve(apart, None, pose.reshape(people * count, 1), nothing, iterations=6, tolerance=1e-3)
+    return try_other_starts(apart, sequence.branches, pose, people).reshape(people, count)
 
 
 def estimate(
     sequence: Sequence, lengths: Tensor, smoothing_hz: float | None, progress: Progress
 ) -> tuple[Estimates, Pose | None]:
-    """Estimate lengths, noise and smoothness.
+    """Estimate the lengths, noise and smoothness of each person.
 
     Args:
-        sequence: All frames. lengths: [G] logarithms of the lengths to begin with.
+        sequence: All frames; at most :data:`WINDOW` where there are several people.
+        lengths: [B, G] logarithms of the lengths to begin with.
         smoothing_hz: Cut-off of the smoothness, hertz; None estimates that too.
         progress: Called with frames done and their total; may raise to abort.
 
     Returns:
-        The estimates; and the poses [T], where the sequence is short enough to be solved in one piece.
+        The estimates; and the poses [B, T], where the sequence is short enough to be solved in one piece.
     """
     clips = _sample_clips(len(sequence))
     whole = len(clips) == 1
     times = sequence.times[clips[0]]
-    parts = [start_frames(sequence, lengths, clip) for clip in clips]
-    pose = Pose(
-        *(
-            torch.stack(arrays)
-            for arrays in zip(*((p.root_position, p.root_rotation, p.angles) for p in parts), strict=True)
-        )
-    )
+    pose = Pose.concatenate([start_frames(sequence, lengths, clip) for clip in clips])
     objective = sequence.objective.mapped(lambda array: torch.cat([array[:, clip] for clip in clips]))
-    shared = _initial_shared(objective, lengths).expand(len(clips), -1)
+    shared = _initial_shared(objective, lengths).expand(len(pose), -1)
     roughness = _roughness(sequence.model, sequence.interval)
     smoothness = Smoothness(times, roughness**-2, sequence.interval, ORDER, jumping(sequence.model))
     objective = objective.over([_loose(item, _COARSE) for item in objective.evidence])
     for share in _SHARES[:-1]:
         weighted = smoothness.with_weight(share * smoothness.weight)
-        pose, shared, _ = solve(objective, weighted, pose, shared, one_person=True, iterations=_JOIN_STEPS)
+        pose, shared, _ = solve(objective, weighted, pose, shared, one_person=not whole, iterations=_JOIN_STEPS)
     at = Estimating(objective, smoothness, pose, shared)
     generator = torch.Generator(device=sequence.model.device).manual_seed(0)
     for round_ in range(_ROUNDS):
         progress(round_ * len(sequence) // (_ROUNDS + 1), len(sequence))
         steps, damping = (6, _FIRST_DAMPING) if round_ == 0 else (4, _NEAR_DAMPING)
-        at = estimate_again(at, sequence.interval, smoothing_hz, generator, steps, damping)
+        at = estimate_again(at, sequence.interval, smoothing_hz, generator, steps, damping, one_person=not whole)
     if whole:
-        return at.estimates, at.pose.reshape(len(sequence))
+        return at.estimates, at.pose
     _, shared, _ = solve(at.objective, at.smoothness, at.pose, at.shared, one_person=True)
-    return at._replace(shared=shared).estimates, None
+    return at._replace(shared=shared[:1]).estimates, None
 
 
 class Estimating(NamedTuple):
-    """Sample clips [B, T] with what was estimated from them so far."""
+    """Clips [B, T] with what was estimated from them so far: a row for each person, or one for all."""
 
     objective: Objective
     smoothness: Smoothness
@@ -189,9 +187,12 @@ class Estimating(NamedTuple):
 
     @property
     def estimates(self) -> Estimates:
-        """What holds for the whole sequence."""
-        deviations = [item.deviation for item in self.objective.evidence]
-        return Estimates(self.shared[0], deviations, self.smoothness.weight)
+        """What holds for the whole sequence of each person."""
+        people = len(self.smoothness.weight)
+        deviations = [
+            None if item.deviation is None else item.deviation[:people, 0] for item in self.objective.evidence
+        ]
+        return Estimates(self.shared[:people], deviations, self.smoothness.weight)
 
 
 def estimate_again(
@@ -201,27 +202,30 @@ def estimate_again(
     generator: torch.Generator,
     iterations: int,
     damping: float = _NEAR_DAMPING,
+    *,
+    one_person: bool = True,
 ) -> Estimating:
-    """Solve sample clips of one person a few steps further, then estimate noise and smoothness anew.
+    """Solve clips a few steps further, then estimate noise and smoothness anew.
 
     Args:
         at: The clips. interval: Usual seconds between frames.
         smoothing_hz: Cut-off of the smoothness, hertz; None estimates that too.
         generator: Draws the sample of the posterior.
         iterations: Steps of the solver. damping: Of the first of them.
+        one_person: Whether all clips show the same person; else each shows its own.
     """
     objective, smoothness = at.objective, at.smoothness
     pose, shared, _ = solve(
-        objective, smoothness, at.pose, at.shared, one_person=True, iterations=iterations, damping=damping
+        objective, smoothness, at.pose, at.shared, one_person=one_person, iterations=iterations, damping=damping
     )
-    posterior = sample_posterior(objective, smoothness, pose, shared, generator)
-    objective = objective.over(with_estimated_noise(objective.evidence, posterior))
+    posterior = sample_posterior(objective, smoothness, pose, shared, generator, one_person=one_person)
+    objective = objective.over(with_estimated_noise(objective.evidence, posterior, one_person=one_person))
     if smoothing_hz is None:
         roughness = _roughness(objective.model, interval)
         weight = smoothness_weights(smoothness, posterior, roughness, _ROUGHNESS_TRUST)
-        weight = 1.0 / (1.0 / weight).mean(0)
+        weight = 1.0 / (1.0 / weight).mean(0, keepdim=True) if one_person else weight
     else:
-        weight = _weight_of_cutoff(objective, pose, shared, interval, smoothing_hz)
+        weight = _weight_of_cutoff(objective, pose, shared, interval, smoothing_hz, one_person=one_person)
     return Estimating(objective, smoothness.with_weight(weight), pose, shared)
 
 
@@ -234,10 +238,35 @@ def finish(
     fixed: int = 0,
     progress: Progress = lambda done, total: None,
 ) -> tuple[Pose, Tensor]:
-    """Solve [1, T] frames to the end, and lead them out of local minima."""
+    """Solve B clips of T frames to the end, and lead each out of local minima."""
     pose, shared, cost = solve(
         objective, smoothness, pose, shared, fixed=fixed, tolerance=1e-4, damping=_NEAR_DAMPING, progress=progress
     )
+    led = [
+        _led_out(
+            objective.mapped(lambda array, one=one: array[one]),
+            smoothness.of_clips(one),
+            branches,
+            pose[one],
+            shared[one],
+            cost[one],
+            fixed,
+        )
+        for one in (slice(clip, clip + 1) for clip in range(len(pose)))
+    ]
+    return Pose.concatenate([pose for pose, _ in led]), torch.cat([shared for _, shared in led])
+
+
+def _led_out(
+    objective: Objective,
+    smoothness: Smoothness,
+    branches: list[Branch],
+    pose: Pose,
+    shared: Tensor,
+    cost: Tensor,
+    fixed: int,
+) -> tuple[Pose, Tensor]:
+    """Lead [1, T] solved frames out of local minima."""
     for _ in range(len(branches)):
         before = float(cost[0])
         pose, shared, cost = follow_neighbours(objective, smoothness, branches, pose, shared, cost, fixed)
@@ -257,32 +286,32 @@ def solve_all(sequence: Sequence, estimates: Estimates, start: Pose | None, prog
 
     Args:
         sequence: All frames. estimates: From :func:`estimate`.
-        start: Poses [T] to start from; None finds them.
+        start: Poses [B, T] to start from; None finds them.
         progress: Called with frames done and their total; may raise to abort.
 
     Returns:
-        The poses [T], and the shared unknowns [S].
+        The poses [B, T], and the shared unknowns [B, S].
     """
     frames, branches = len(sequence), sequence.branches
     objective = sequence.objective.over(with_deviations(sequence.objective.evidence, estimates))
-    shared = estimates.shared[None]
-    lengths = objective.stretch(shared)[0]
+    shared, people = estimates.shared, len(estimates.shared)
+    lengths = objective.stretch(shared)
     whole = start is not None and frames <= WINDOW
     if not whole:
-        objective, shared = objective.given(lengths), shared[:, :0]
+        given = lengths[0] if people == 1 else lengths[:, None].expand(people, frames, -1)
+        objective, shared = objective.given(given), shared[:, :0]
     parts: list[Pose] = []
     done = begin = 0
     while done < frames:
         end = frames if frames <= WINDOW else min(begin + WINDOW, frames)
         keep = end if end == frames else end - OVERLAP
         window = slice(begin, end)
-        pose = start_frames(sequence, lengths, window) if start is None else start[window]
+        pose = start_frames(sequence, lengths, window) if start is None else start[:, window]
         if parts:
-            pose = Pose.concatenate([parts[-1][-ORDER:], pose[ORDER:]])
+            pose = Pose.concatenate([parts[-1][:, -ORDER:], pose[:, ORDER:]], dim=1)
         terms = objective.mapped(lambda array, window=window: array[:, window])
         jumps = jumping(sequence.model)
         smoothness = Smoothness(sequence.times[window], estimates.weight, sequence.interval, ORDER, jumps)
-        pose = pose.reshape(1, end - begin)
         if start is None:  # frames by themselves are not yet a motion, and would all look like outliers of one
             pose, shared = _join(terms, smoothness, sequence.interval, pose, shared, done - begin)
         solved, shared = finish(
@@ -294,15 +323,15 @@ def solve_all(sequence: Sequence, estimates: Estimates, start: Pose | None, prog
             fixed=done - begin,
             progress=lambda step, steps, done=done, ahead=keep - done: progress(done + ahead * step // steps, frames),
         )
-        parts.append(solved.reshape(end - begin)[done - begin : keep - begin])
+        parts.append(solved[:, done - begin : keep - begin])
         done, begin = keep, keep - ORDER
-    return Pose.concatenate(parts), shared[0] if whole else estimates.shared
+    return Pose.concatenate(parts, dim=1), shared if whole else estimates.shared
 
 
 def _join(
     objective: Objective, smoothness: Smoothness, interval: float, pose: Pose, shared: Tensor, fixed: int
 ) -> tuple[Pose, Tensor]:
-    """Solve [1, T] frames that were found one by one together, first as loosely and as roughly as they were found."""
+    """Solve [B, T] frames that were found one by one together, first as loosely and as roughly as they were found."""
     rough = torch.minimum(smoothness.weight, _roughness(objective.model, interval) ** -2)
     trusting = objective.over([_loose(item, _COARSE) for item in objective.evidence])
     for share in _SHARES:
@@ -330,15 +359,16 @@ def _loose(item: Evidence, deviation: float) -> Evidence:
 def with_deviations(evidence: Iterable[Evidence], estimates: Estimates) -> list[Evidence]:
     """Return evidence with the noise that was estimated."""
     return [
-        item if deviation is None or item.deviation is None else replace(item, deviation=deviation)
+        item if deviation is None or item.deviation is None else item.of_clips(deviation)
         for item, deviation in zip(evidence, estimates.evidence_deviation, strict=True)
     ]
 
 
 def _initial_shared(objective: Objective, lengths: Tensor) -> Tensor:
     if objective.shared is None:
-        return lengths[:0]
-    return torch.cat([lengths, lengths.new_zeros(len(objective.shared) - len(lengths))])
+        return lengths[:, :0]
+    people, groups = lengths.shape
+    return torch.cat([lengths, lengths.new_zeros(people, len(objective.shared) - groups)], dim=1)
 
 
 def hinges(model: BodyModel) -> Tensor:
@@ -361,11 +391,14 @@ def _roughness(model: BodyModel, interval: float) -> Tensor:
     return roughness * (interval * _ROUGHNESS_RATE) ** 1.5
 
 
-def _weight_of_cutoff(objective: Objective, pose: Pose, shared: Tensor, interval: float, cutoff: float) -> Tensor:
-    """Return the [D] weights of the smoothness whose cut-off lies at a frequency, hertz, for what frames observe."""
+def _weight_of_cutoff(
+    objective: Objective, pose: Pose, shared: Tensor, interval: float, cutoff: float, *, one_person: bool
+) -> Tensor:
+    """Return the weights [B, D], or [1, D] of one person, of the smoothness whose cut-off lies at a frequency, hertz,
+    for what frames observe."""
     model = objective.model
     equations = objective.normal_equations(pose, shared, objective.linearise(pose, shared))
-    seen = equations.hessian.diagonal(dim1=-2, dim2=-1).mean((0, 1)).clamp_min(1e-9)
-    frequency = torch.full_like(seen, cutoff)
-    frequency[ROOT_DOFS:][hinges(model)] *= _HINGE_CUTOFF
+    seen = equations.hessian.diagonal(dim1=-2, dim2=-1)
+    seen = (seen.mean((0, 1))[None] if one_person else seen.mean(1)).clamp_min(1e-9)
+    frequency = torch.where(jumping(model), cutoff * _HINGE_CUTOFF, cutoff)
     return weight_for_cutoff(seen.rsqrt(), frequency, 1.0 / interval, ORDER)

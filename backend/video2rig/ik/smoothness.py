@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import Video2RigError
-from . import time_kernels
+from . import dispatch, time_kernels
 from .model import ROOT_DOFS, Pose
 from .terms import inverse_left_jacobian
 
@@ -51,7 +51,8 @@ class Smoothness:
     Attributes:
         order: 2 penalises accelerations, 3 their change.
         stencil: [T - order, order + 1] coefficients on the frames' own times; 1, -2, 1 on even ones for order 2.
-        weight: [B, D] or [D] weight of each unknown. bounded: [D] bool, the unknowns that may jump.
+        weight: [B, D], or [1, D] or [D] for all clips, weight of each unknown.
+        bounded: [D] bool, the unknowns that may jump.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Smoothness:
         """Prepare the penalty.
 
         Args:
-            times: [T] seconds, rising. weight: [B, D] or [D], from :func:`weight_for_cutoff`.
+            times: [T] seconds, rising. weight: [B, D], [1, D] or [D], from :func:`weight_for_cutoff`.
             interval: Seconds between frames, of the whole video, that the weights were made for.
             order: Of the differences. bounded: [D] bool, the unknowns that may jump; None for none.
         """
@@ -77,13 +78,14 @@ class Smoothness:
         other.weight = weight
         return other
 
-    def of_clips(self, clips: Tensor) -> Smoothness:
+    def of_clips(self, clips: Tensor | slice) -> Smoothness:
         """Return the penalty of some of the clips, given by their numbers."""
-        return self if self.weight.ndim == 1 else self.with_weight(self.weight[clips])
+        shared = self.weight.ndim == 1 or len(self.weight) == 1
+        return self if shared else self.with_weight(self.weight[clips])
 
     def differences(self, pose: Pose) -> Differences:
         """Return the differences of trajectories [B, T]."""
-        if pose.angles.device.type != "cpu":
+        if not dispatch.is_compiled(pose.angles.device):
             return self.differences_by_torch(pose)
         arrays = (pose.root_position, pose.root_rotation, pose.angles, self.weight.expand(len(pose), -1))
         position, rotation, angles, weights = (array.contiguous().numpy() for array in arrays)
@@ -111,7 +113,7 @@ class Smoothness:
         The root turns from the left: with J the inverse left Jacobian of SO(3) at its turn from one frame to the next,
         that turn changes by J of the later frame's step, less J^T of the earlier one's.
         """
-        if differences.value.device.type != "cpu":
+        if not dispatch.is_compiled(differences.value.device):
             return self.gradient_by_torch(differences)
         value, turn, weight, _ = (array.numpy() for array in differences)
         return torch.from_numpy(time_kernels.gradient(value, turn, weight, self._by_step.numpy()))
@@ -138,7 +140,7 @@ class Smoothness:
 
         Entry ``[b, k, t, d]`` couples unknown d of frame t with that of frame t + k.
         """
-        if differences.weight.device.type != "cpu":
+        if not dispatch.is_compiled(differences.weight.device):
             return self.hessian_bands_by_torch(differences)
         frames = differences.turn.shape[1] + 1
         return torch.from_numpy(time_kernels.hessian_bands(differences.weight.numpy(), self.stencil.numpy(), frames))

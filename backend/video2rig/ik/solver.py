@@ -20,7 +20,7 @@ from scipy.linalg import get_lapack_funcs
 from torch import Tensor
 
 from ..errors import Video2RigError
-from . import time_kernels
+from . import dispatch, time_kernels
 from .block_solver import solve_block_pentadiagonal
 from .model import ROOT_DOFS, BodyModel, NormalEquations, Pose
 from .objective import Linearised, Objective
@@ -177,7 +177,7 @@ def _solve(
 
 def bound_by_range(model: BodyModel, pose: Pose, gradient: Tensor) -> Tensor:
     """Return [B, T, D] bool: unknowns at a bound of the range of motion that descent would push through it."""
-    if gradient.device.type == "cpu":
+    if dispatch.is_compiled(gradient.device):
         angles, slope = pose.reshape(-1).angles, gradient.reshape(-1, model.size)
         arrays = (angles, model.lower, model.upper, slope)
         held = time_kernels.bound_by_range(*(array.contiguous().numpy() for array in arrays))
@@ -244,9 +244,9 @@ def eliminate(
         The products r^T H^-1 r [B, R, R]; a function that combines the solutions H^-1 r; and [B] bool: clips whose
         matrix is not positive definite.
     """
-    if hessian.device.type == "cpu" and bands is not None:
+    if dispatch.is_compiled(hessian.device) and bands is not None:
         return _eliminate_bands(hessian, bands, free, damping, right)
-    if hessian.device.type == "cpu":
+    if dispatch.is_compiled(hessian.device):
         clips, frames = free.shape[:2]
         each = damping[:, None].expand(clips, frames).reshape(-1)
         arrays = (hessian.flatten(0, 1), free.flatten(0, 1), each, right.flatten(0, 1))

@@ -32,14 +32,21 @@ class Starter:
         self._limbs = find_limbs(model)
 
     def __call__(self, spots: Tensor, weight: Tensor, stretch: Tensor) -> Pose:
-        """Return a first pose of T frames.
+        """Return a first pose of B clips of T frames.
 
         Args:
-            spots: [T, K, 3] where points were seen, metres; any finite value where not.
-            weight: [T, K] how far each is trusted, 0 where not seen.
-            stretch: [G] logarithms of the lengths.
+            spots: [B, T, K, 3] where points were seen, metres; any finite value where not.
+            weight: [B, T, K] how far each is trusted, 0 where not seen.
+            stretch: [B, G] logarithms of the lengths.
         """
+        clips, frames = spots.shape[:2]
+        stretch = stretch[:, None].expand(clips, frames, -1).flatten(0, 1)
+        return self._of_frames(spots.flatten(0, 1), weight.flatten(0, 1), stretch, frames).reshape(clips, frames)
+
+    def _of_frames(self, spots: Tensor, weight: Tensor, stretch: Tensor, frames: int) -> Pose:
+        """Return a first pose of [N, ...] frames, clip after clip."""
         turn, known = self._align_trunk(spots, weight, stretch)
+        turn = _from_nearest(turn, known, frames)
         root_rotation = turn @ self._root
         angles = self._neutral.expand(len(spots), -1).clone()
         pose = Pose(torch.zeros_like(spots[:, 0]), root_rotation, angles)
@@ -67,13 +74,14 @@ class Starter:
         return order
 
     def _align_trunk(self, spots: Tensor, weight: Tensor, stretch: Tensor) -> tuple[Tensor, Tensor]:
-        """Return rotations [T, 3, 3] that turn the resting trunk onto that seen, and [T] which of them are known.
-
-        Frames that do not show enough of the trunk take the rotation of the nearest that does.
-        """
-        rest = self._model.points(Pose(self._resting_joints[None, 0], self._root[None], self._neutral[None]), stretch)[
-            0, self._trunk
-        ]
+        """Return rotations [N, 3, 3] that turn the resting trunk onto that seen, and [N] which of them are known."""
+        count = len(spots)
+        resting = Pose(
+            self._resting_joints[0].expand(count, -1),
+            self._root.expand(count, -1, -1),
+            self._neutral.expand(count, -1),
+        )
+        rest = self._model.points(resting, stretch)[:, self._trunk]
         seen, share = spots[:, self._trunk], weight[:, self._trunk, None]
         total = share.sum(1, keepdim=True).clamp_min(1e-12)
         middle, resting_middle = (
@@ -83,15 +91,7 @@ class Starter:
         moment = ((seen - middle) * share).transpose(1, 2) @ (rest - resting_middle)
         u, width, v = torch.linalg.svd(moment)
         u = torch.cat([u[..., :2], (u[..., 2] * torch.linalg.det(u @ v)[:, None])[..., None]], dim=-1)
-        turn = u @ v
-        known = width[:, 1] > 0.01 * width[:, 0].clamp_min(1e-12)
-        if not known.all():
-            sure = known.nonzero()[:, 0]
-            if not len(sure):
-                return torch.eye(3, dtype=turn.dtype, device=turn.device).expand_as(turn), known
-            nearest = (torch.arange(len(turn), device=turn.device)[:, None] - sure).abs().argmin(1)
-            turn = turn[sure[nearest]]
-        return turn, known
+        return u @ v, width[:, 1] > 0.01 * width[:, 0].clamp_min(1e-12)
 
     def _bend(self, limb: Limb, pose: Pose, spots: Tensor, weight: Tensor) -> None:
         """Write into the angles of a pose those that point a limb as it was seen."""
@@ -138,6 +138,20 @@ def _euler_inside(model: BodyModel, joint: int, local: Tensor) -> Tensor:
         (solution - torch.clamp(solution, bounds[:, 0], bounds[:, 1])).square().sum(-1) for solution in (one, other)
     ]
     return torch.where((outside[0] <= outside[1])[:, None], one, other)
+
+
+def _from_nearest(turn: Tensor, known: Tensor, frames: int) -> Tensor:
+    """Return rotations [N, 3, 3], those not known from the nearest frame of their clip that is; 1 where none is."""
+    known = known.reshape(-1, frames)
+    here = torch.arange(frames, device=turn.device).expand_as(known)
+    far = 2 * frames
+    before = torch.where(known, here, -far).cummax(1).values
+    after = torch.where(known, here, far).flip(1).cummin(1).values.flip(1)
+    nearest = torch.where(here - before <= after - here, before, after).clamp(0, frames - 1)
+    first = frames * torch.arange(len(known), device=turn.device)[:, None]
+    any_known = known.any(1, keepdim=True).expand_as(known).flatten()
+    identity = torch.eye(3, dtype=turn.dtype, device=turn.device)
+    return torch.where(any_known[:, None, None], turn[(first + nearest).flatten()], identity)
 
 
 def _unit(vector: Tensor) -> Tensor:

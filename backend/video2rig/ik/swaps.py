@@ -5,7 +5,7 @@ Detectors exchange left and right for a frame or for half a second, with no loss
 continuity: each side is followed through time by a filter of constant velocity, and the labelling that jumps least is
 found by dynamic programming (Viterbi 1967), for arms, legs and face apart; a whole body is all of them. Whoever turns
 exchanges sides in the picture without a jump and is left alone. So is a sequence that is swapped throughout: nothing
-in it tells. Of a sequence that is swapped up to one of its ends, the shorter part is taken for the wrong one.
+in it tells; nor can one be told that is swapped for more than half of its time.
 """
 
 from __future__ import annotations
@@ -252,7 +252,7 @@ def _most_continuous(
         observed, visible = sides[frame][[[0, 1], [1, 0]]], seen[frame][[[0, 1], [1, 0]]]
         missed = observed - predicted[:, None]
         age = np.maximum(waited.max(axis=1), 1.0)  # one for both sides, so that neither is the easier to meet
-        known = np.asarray((hits > 0).all(axis=1))
+        known = np.asarray((hits > 1).all(axis=1))  # once it is seen how they move
         square = np.square(missed).sum(axis=-1)
         cost = np.minimum(square / np.square(scale[frame] * age)[:, None, None], _CAP)
         cost = (cost * visible * known[:, None, None]).sum(axis=2) @ membership

@@ -14,7 +14,7 @@ import roma
 import torch
 from torch import Tensor
 
-from . import kernels
+from . import dispatch, kernels
 from .model import ROOT_DOFS, BodyModel, Pose, skew
 
 MIN_DEPTH = 0.2
@@ -172,7 +172,7 @@ def gather(rows: Rows, scale: float, pull: Tensor, information: Tensor) -> Tenso
     Returns:
         Their cost [B].
     """
-    if pull.device.type != "cpu":
+    if not dispatch.is_compiled(pull.device):
         return gather_by_torch(rows, scale, pull, information)
     value, by_point = rows.value.contiguous().numpy(), rows.by_point.contiguous().numpy()
     return torch.from_numpy(kernels.gather(value, by_point, scale, pull.numpy(), information.numpy()))

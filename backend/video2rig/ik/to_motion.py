@@ -50,15 +50,16 @@ def local_quaternions(model: BodyModel, pose: Pose) -> np.ndarray:
 
 
 def joint_confidence(model: BodyModel, confidence: Tensor, misses: Tensor) -> Tensor:
-    """Return [T, J]: the mean confidence of the points that tell about a joint, less where the pose misses them.
+    """Return [..., T, J]: the mean confidence of the points that tell about a joint, less where the pose misses them.
 
     These are the points on the joint's own bone and on the next two; all where there are none.
 
     Args:
-        confidence: [T, K] of the points. misses: [T, K] by how much the pose misses each, in expected deviations.
+        confidence: [..., T, K] of the points.
+        misses: [..., T, K] by how much the pose misses each, in expected deviations.
     """
     skeleton = model.skeleton
-    near = torch.zeros(len(skeleton), confidence.shape[1], dtype=confidence.dtype, device=confidence.device)
+    near = torch.zeros(len(skeleton), confidence.shape[-1], dtype=confidence.dtype, device=confidence.device)
     for point, carrier in enumerate(model.sites[0].tolist()):
         joint = carrier
         for _ in range(3):

@@ -10,7 +10,7 @@ perturbations), and the variances are then those of MacKay (1992, Bayesian inter
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -43,9 +43,18 @@ class Posterior:
 
 
 def sample_posterior(
-    objective: Objective, smoothness: Smoothness, pose: Pose, shared: Tensor, generator: torch.Generator
+    objective: Objective,
+    smoothness: Smoothness,
+    pose: Pose,
+    shared: Tensor,
+    generator: torch.Generator,
+    *,
+    one_person: bool,
 ) -> Posterior:
-    """Draw a sample of the posterior about a solution of B clips of T frames."""
+    """Draw a sample of the posterior about a solution of B clips of T frames.
+
+    People who are only solved side by side each get the numbers that they would get if they were alone.
+    """
     model = objective.model
     at = objective.linearise(pose, shared)
     equations = objective.normal_equations(pose, shared, at)
@@ -53,7 +62,8 @@ def sample_posterior(
     held = bound_by_range(model, pose, equations.gradient + smoothness.gradient(differences))
 
     def noise(like: Tensor) -> Tensor:
-        return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
+        drawn = like.shape if one_person else (1, *like.shape[1:])
+        return torch.randn(drawn, generator=generator, dtype=like.dtype, device=like.device).expand(like.shape)
 
     features = objective.features(pose, shared)
     pull = torch.zeros_like(features)
@@ -93,32 +103,29 @@ def smoothness_weights(smoothness: Smoothness, posterior: Posterior, expected: T
     return 1.0 / variance.clamp_min(1e-4 * expected.square())
 
 
-def with_estimated_noise(evidence: Sequence[Evidence], posterior: Posterior) -> list[Evidence]:
+def with_estimated_noise(evidence: Sequence[Evidence], posterior: Posterior, *, one_person: bool) -> list[Evidence]:
     """Return the evidence with the noise that it shows, its outliers bounded from now on.
 
     One detector tells all of it, and how far its kinds are to be trusted beside each other is known beforehand: their
     deviations change by one factor. The typical residual is the median over points, so that a few that are far off
-    do not count; it is then raised by what the unknowns have absorbed.
+    do not count; it is then raised by what the unknowns have absorbed. All clips of one person are taken together.
     """
-    square, rows_seen, absorbed = posterior.features.new_zeros(3)
+    people = 1 if one_person else len(posterior.features)
+    square, rows_seen, absorbed = posterior.features.new_zeros(3, people)
     for item in evidence:
-        if item.deviation is None or not (item.confidence > 0).any():
+        if item.deviation is None:
             continue
         rows = item.rows(posterior.features[:, :, item.where], posterior.log_zoom)
-        seen, size = item.confidence > 0, rows.value.shape[-1]
-        trust = item.confidence.square().sum()
-        # the median of a chi-square distribution, by Wilson and Hilferty (1931)
-        typical = (rows.value.square().sum(-1)[seen] / item.confidence[seen].square()).median()
+        size = rows.value.shape[-1]
+        confidence = item.confidence.reshape(people, -1).square()
+        trust = confidence.sum(1)
+        missed = rows.value.square().sum(-1).reshape(people, -1) / confidence
+        # the median of a chi-square distribution, by Wilson and Hilferty (1931); points that were not seen give NaN
+        typical = torch.where(confidence > 0, missed, torch.nan).nanmedian(1).values.nan_to_num()
         square = square + trust * typical / (1.0 - 2.0 / (9.0 * size)) ** 3
         rows_seen = rows_seen + trust * size
         moved = (rows.by_point @ posterior.feature_sample[:, :, item.where, :, None])[..., 0]
-        absorbed = absorbed + moved.square().sum()
-    if rows_seen == 0:
-        return list(evidence)
-    factor = (square / (rows_seen - absorbed).maximum(_LEAST_SHARE * rows_seen)).sqrt()
-    return [
-        item
-        if item.deviation is None
-        else replace(item, deviation=(item.deviation * factor).maximum(item.least_deviation), robust=True)
-        for item in evidence
-    ]
+        absorbed = absorbed + moved.square().reshape(people, -1).sum(1)
+    left = (rows_seen - absorbed).maximum(_LEAST_SHARE * rows_seen)
+    factor = torch.where(rows_seen > 0, square / left, 1.0).sqrt()
+    return [item if item.deviation is None else item.rescaled(factor) for item in evidence]

@@ -17,7 +17,7 @@ from .smoothness import Smoothness
 from .solver import solve
 from .to_motion import joint_confidence
 
-_STEPS = 3
+_STEPS = 5
 """Steps of the solver whenever a frame comes; every frame takes part in several windows."""
 
 _STUCK, _REST = 1.5, 4
@@ -51,7 +51,7 @@ class WindowSolver:
         objective = sequence.objective.over(with_deviations(sequence.objective.evidence, known.now)).given(lengths)
         smoothness = Smoothness(sequence.times, known.now.weight, known.interval, ORDER, self._jumping)
         if not poses:
-            poses = [start_frames(sequence, lengths, slice(0, 1))]
+            poses = [start_frames(sequence, lengths[None], slice(0, 1)).reshape(1)]
         elif len(poses) < count:
             poses = [*poses, _extrapolated(self.model, poses, sequence.times)]
         # the oldest frames tell what was before the window
@@ -62,7 +62,7 @@ class WindowSolver:
         if self._since_escape >= _REST and _stuck(sequence, objective, pose):
             self._since_escape = 0
             pose = self._escaped(sequence, objective, smoothness, pose, cost, fixed, lengths)
-        return pose.reshape(count), joint_confidence(self.model, sequence.trust, objective.misses(pose, nothing)[0])
+        return pose.reshape(count), joint_confidence(self.model, sequence.trust[0], objective.misses(pose, nothing)[0])
 
     def _escaped(
         self,
@@ -80,8 +80,8 @@ class WindowSolver:
         if not _stuck(sequence, objective, pose):
             return pose
         kept = max(len(sequence) - self.young, fixed)
-        fresh = start_frames(sequence, lengths, slice(kept, len(sequence)))
-        fresh = Pose.concatenate([pose.reshape(len(sequence))[:kept], fresh]).reshape(1, len(sequence))
+        fresh = start_frames(sequence, lengths[None], slice(kept, len(sequence)))
+        fresh = Pose.concatenate([pose[:, :kept], fresh], dim=1)
         fresh, _, other = solve(objective, smoothness, fresh, nothing, fixed=fixed, iterations=2 * _STEPS)
         return fresh if other[0] < cost[0] else pose
 
@@ -99,6 +99,6 @@ def _extrapolated(model: BodyModel, poses: list[Pose], times: np.ndarray) -> Pos
 
 def _stuck(sequence: Sequence, objective: Objective, pose: Pose) -> bool:
     """Tell whether a frame of poses [1, T] misses its points by more than it should."""
-    seen = (sequence.trust > 0).sum(1)
+    seen = (sequence.trust[0] > 0).sum(1)
     misses = objective.misses(pose, sequence.trust.new_zeros(1, 0))[0]
     return bool(((misses.square().sum(1) / seen).sqrt() > _STUCK).any())
