@@ -172,7 +172,7 @@ def test_settings_survive_json() -> None:
         ({"device": "tpu"}, "cuda"),
         ({"height": 12.0}, "height"),
         ({"height": "tall"}, "height"),
-        ({"smoothing_hz": None}, "smoothing_hz"),
+        ({"smoothing_hz": "fast"}, "smoothing_hz"),
         ({"smoothing_hz": float("nan")}, "smoothing_hz"),
         ({"tilt": True}, "tilt"),
         ([], "object"),

@@ -54,6 +54,8 @@ def check_twins(model: BodyModel, seed: int) -> None:
     stretch = torch.tensor(rng.normal(0, 0.2, (2, model.groups)))
     for given_stretch, for_torch in ((stretch, stretch[:, None]), (stretch[0], stretch[0]), (None, None)):
         assert torch.allclose(model.points(pose, given_stretch), model.points_by_torch(pose, for_torch))
+        for one, other in zip(model.joints(pose, given_stretch), model.joints_by_torch(pose, for_torch), strict=True):
+            assert torch.allclose(one, other)
     features = model.features(model.points(pose)).shape[2]
     half = torch.tensor(rng.normal(size=(2, 3, features, 3, 3)))
     half[torch.tensor(rng.random((2, 3, features)) < 0.3)] = 0.0
@@ -65,8 +67,12 @@ def check_twins(model: BodyModel, seed: int) -> None:
         for part in ("gradient", "coupling", "shared_gradient", "shared_hessian"):
             one, other = getattr(compiled, part), getattr(naive, part)
             assert one.shape == other.shape and torch.allclose(one, other), part
+    one_for_all = stretch[:1], stretch[:1].expand(2, -1)
+    compiled = model.normal_equations(pose, one_for_all[0], pull, half @ half.mT, lengths=False)
+    naive = model.normal_equations_by_torch(pose, one_for_all[1], pull, half @ half.mT, lengths=False)
+    assert torch.allclose(compiled.hessian.tril(), naive.hessian.tril())
     step = torch.tensor(rng.normal(0, 1, (2, 3, model.size)))
-    moved, naive_moved = model.retract(pose, step), model.retract_by_torch(pose, step)
+    moved, naive_moved = model.moved(pose, step), model.moved_by_torch(pose, step)
     assert torch.allclose(moved.root_rotation, naive_moved.root_rotation)
     assert torch.allclose(moved.angles, naive_moved.angles)
 

@@ -114,7 +114,7 @@ def test_clips_of_one_person_share_their_lengths() -> None:
     """All clips weigh in: the lengths are those of the dense solver with one set of them for all."""
     task = problem(3, clips=2, frames=3, lengths=True)
     start, shared = disturbed(task, 3)
-    pose, found, cost = solver.solve(task.objective, task.smoothness, start, shared, one_person=True, **EXACTLY)
+    _, found, cost = solver.solve(task.objective, task.smoothness, start, shared, one_person=True, **EXACTLY)
     assert torch.equal(found[0], found[1])
     plain = solve_densely(task, start, shared, smooth=True, one_person=True)
     assert float(cost.sum()) == pytest.approx(2 * plain.cost, rel=1e-5)

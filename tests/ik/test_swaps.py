@@ -60,13 +60,13 @@ def walking(times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def bursts(rng: np.random.Generator, frames: int, rate: float) -> np.ndarray:
     """[T, G] bool: swaps of single frames up to a second of any groups, with calm in between."""
-    swapped, begin = np.zeros((frames, len(GROUPS)), dtype=bool), int(rng.integers(6, 20))
+    swapped, begin = np.zeros((frames, len(GROUPS)), dtype=bool), int(rng.integers(20, 40))
     while True:
         end = begin + int(rng.choice([1, 2, 3, 5, 10, round(rate)]))
-        if end > frames - 6:
+        if end > frames - 20:
             return swapped
         swapped[begin:end] = rng.random(len(GROUPS)) < 0.6
-        begin = end + round(rate) + int(rng.integers(5, 25))
+        begin = end + round(1.5 * rate) + int(rng.integers(5, 25))
 
 
 def seen_by(rng: np.random.Generator, points: np.ndarray, dropouts: float) -> tuple[np.ndarray, np.ndarray]:
@@ -79,7 +79,7 @@ def seen_by(rng: np.random.Generator, points: np.ndarray, dropouts: float) -> tu
 @settings(max_examples=40, deadline=None)
 def test_bursts_on_smooth_motion_are_undone_exactly(seed: int, rate: float, noise: float) -> None:
     rng = np.random.default_rng(seed)
-    times = np.arange(240) / rate
+    times = np.arange(360) / rate
     truth = moving(rng, times)
     truth += noise * rng.normal(size=truth.shape)
     swapped = bursts(rng, len(times), rate)

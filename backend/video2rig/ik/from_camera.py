@@ -19,7 +19,8 @@ from .model import BodyModel, Pose
 from .objective import Objective
 from .observation import Observation, observe
 from .prior import relaxed_pose
-from .sequence import Progress, Sequence, estimate, solve_all, with_deviations
+from .sequence import ORDER, Estimates, Progress, Sequence, estimate, finish, jumping, solve_all, with_deviations
+from .smoothness import Smoothness
 from .swaps import find_swaps, mirror_by_names, relabelled
 from .terms import MIN_DEPTH
 from .to_motion import NobodySeen, fill_gaps, joint_confidence
@@ -117,6 +118,9 @@ class CameraSolver:
             shared = _shared_prior(model, len(observation), estimate_focal) if estimate_lengths else None
             first = self._sequence(model, observation, shared, estimate_focal and estimate_lengths)
             self._estimates, self._start = estimate(first, model.no_stretch(1), smoothing_hz, progress)
+            if estimate_lengths and self._start is not None:
+                self._start, shared = _to_the_end(first, self._estimates, self._start)
+                self._estimates = replace(self._estimates, shared=shared)
         self.camera, self.model = camera, model
         if estimate_lengths:
             lengths = self._estimates.shared[0, : model.groups]
@@ -195,6 +199,18 @@ class CameraSolver:
             rotation, whitening = (torch.tensor(a)[None] for a in (self._prior.rotation, self._prior.whitening))
             objective = replace(objective, expected=rotation, whitening=whitening)
         return replace(sequence, objective=objective)
+
+
+def _to_the_end(sequence: Sequence, estimates: Estimates, start: Pose) -> tuple[Pose, Tensor]:
+    """Solve all frames and what they share together: a limb that is still stuck would keep its lengths wrong.
+
+    Returns:
+        The poses [1, T], and the shared unknowns [1, S].
+    """
+    objective = sequence.objective.over(with_deviations(sequence.objective.evidence, estimates))
+    bounded = jumping(sequence.model)
+    smoothness = Smoothness(sequence.times, estimates.weight, sequence.interval, ORDER, bounded)
+    return finish(objective, smoothness, sequence.branches, start, estimates.shared)
 
 
 def without_swaps(keypoints: Keypoints) -> Keypoints:

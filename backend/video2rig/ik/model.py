@@ -270,24 +270,19 @@ class BodyModel:
         gradient, hessian = np.zeros((*batch, unknowns)), np.zeros((*batch, unknowns, unknowns))
         coupling = np.zeros((*batch, unknowns, shared))
         shared_hessian, shared_gradient = np.zeros((clips, shared, shared)), np.zeros((clips, shared))
-        pulls, weights = (array.reshape(*batch, *array.shape[2:]).contiguous().numpy() for array in (pull, information))
+        pulls, informations = (
+            array.reshape(*batch, *array.shape[2:]).contiguous().numpy() for array in (pull, information)
+        )
         normal_kernels.normal_equations(
-            self._topology,
-            *poses,
-            pulls,
-            weights,
-            lengths,
-            hessian,
-            gradient,
-            coupling,
-            shared_hessian,
-            shared_gradient,
-        )
-        slope, curvature, mixed = (
-            torch.from_numpy(array).reshape(clips, frames, *array.shape[2:]) for array in (gradient, hessian, coupling)
-        )
+            self._topology, *poses, pulls, informations, lengths,
+            hessian, gradient, coupling, shared_hessian, shared_gradient,
+        )  # fmt: skip
         return NormalEquations(
-            slope, curvature, mixed, torch.from_numpy(shared_gradient), torch.from_numpy(shared_hessian)
+            gradient=torch.from_numpy(gradient).reshape(clips, frames, unknowns),
+            hessian=torch.from_numpy(hessian).reshape(clips, frames, unknowns, unknowns),
+            coupling=torch.from_numpy(coupling).reshape(clips, frames, unknowns, shared),
+            shared_gradient=torch.from_numpy(shared_gradient),
+            shared_hessian=torch.from_numpy(shared_hessian),
         )
 
     def normal_equations_by_torch(
@@ -360,8 +355,8 @@ class BodyModel:
         lengths = self._no_stretch if stretch is None else stretch.reshape(stretch.shape[:-1].numel(), self.groups)
         flat = pose if pose.frames[:-1] == lengths.shape[:1] else pose.reshape(len(lengths), -1)
         arrays = (flat.root_position, flat.root_rotation, flat.angles, lengths)
-        position, rotation, angles, stretched = (array.contiguous().numpy() for array in arrays)
-        return position, rotation, angles, stretched
+        position, rotation, angles, stretches = (array.contiguous().numpy() for array in arrays)
+        return position, rotation, angles, stretches
 
 
 def _above(skeleton: Skeleton) -> np.ndarray:

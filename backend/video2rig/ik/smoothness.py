@@ -87,10 +87,11 @@ class Smoothness:
         """Return the differences of trajectories [B, T]."""
         if not dispatch.is_compiled(pose.angles.device):
             return self.differences_by_torch(pose)
-        weight = self.weight.expand(len(pose), -1)
-        arrays = (pose.root_position, pose.root_rotation, pose.angles, self._by_step, weight, self.bounded)
-        position, rotation, angles, by_step, weights, bounded = (array.contiguous().numpy() for array in arrays)
-        result = time_kernels.differences(position, rotation, angles, by_step, weights, bounded, _TAIL)
+        arrays = (pose.root_position, pose.root_rotation, pose.angles, self.weight.expand(len(pose), -1))
+        position, rotation, angles, weights = (array.contiguous().numpy() for array in arrays)
+        result = time_kernels.differences(
+            position, rotation, angles, self._by_step.numpy(), weights, self.bounded.numpy(), _TAIL
+        )
         return Differences(*map(torch.from_numpy, result))
 
     def differences_by_torch(self, pose: Pose) -> Differences:

@@ -5,7 +5,7 @@ Detectors exchange left and right for a frame or for half a second, with no loss
 continuity: each side is followed through time by a filter of constant velocity, and the labelling that jumps least is
 found by dynamic programming (Viterbi 1967), for arms, legs and face apart; a whole body is all of them. Whoever turns
 exchanges sides in the picture without a jump and is left alone. So is a sequence that is swapped throughout: nothing
-in it tells. Of a sequence that is swapped up to one of its ends, the shorter part is taken for the wrong one.
+in it tells; nor can one be told that is swapped for more than half of its time.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def find_swaps(points: np.ndarray, confidence: np.ndarray, times: np.ndarray, mi
         return swapped
     # sides [T, 2, P, D]: the two points of every pair
     columns = np.stack([left, mirror.twin[left]])
-    seen = confidence[:, columns] > 0
+    seen = np.greater(confidence[:, columns], 0)
     sides = np.where(seen[..., None], points[:, columns], 0.0)
     scale = _expected_jump(points, confidence, sides, seen)
     group = mirror.group[left]
@@ -186,7 +186,7 @@ def _expected_jump(points: np.ndarray, confidence: np.ndarray, sides: np.ndarray
 
 def _median(values: np.ndarray) -> np.ndarray:
     """Return the medians [P] of columns [N, P], leaving out NaN; the typical one, or 0, where there are none."""
-    told = np.isfinite(values)
+    told = np.asarray(np.isfinite(values))
     medians = np.zeros(values.shape[1])
     for column in np.flatnonzero(told.any(axis=0)):
         medians[column] = np.median(values[told[:, column], column])
@@ -196,7 +196,7 @@ def _median(values: np.ndarray) -> np.ndarray:
 
 def _moving_mean(values: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
     """Return means [T, P] over the frames about each, leaving out NaN."""
-    told = np.isfinite(values)
+    told = np.asarray(np.isfinite(values))
     total, count = (
         np.cumsum(np.pad(np.where(told, array, 0.0), ((_ABOUT + 1, _ABOUT), (0, 0))), axis=0)
         for array in (values, told)
@@ -212,7 +212,7 @@ def _doubtful(sides: np.ndarray, seen: np.ndarray, scale: np.ndarray, group: np.
     last = np.where(seen, np.arange(frames)[:, None, None], -1)
     last = np.concatenate([np.full_like(last[:1], -1), np.maximum.accumulate(last, axis=0)[:-1]])
     before = np.take_along_axis(sides, last.clip(0)[..., None], axis=0)
-    known = (last >= 0).all(axis=1, keepdims=True) & seen
+    known = np.greater_equal(last, 0).all(axis=1, keepdims=True) & seen
     gains = np.zeros((frames, len(GROUPS)))
     stayed, crossed = (
         np.minimum(np.square(sides - where).sum(axis=-1) / np.square(scale[:, None]), _CAP)
@@ -221,7 +221,7 @@ def _doubtful(sides: np.ndarray, seen: np.ndarray, scale: np.ndarray, group: np.
     gain = ((stayed - crossed) * known).sum(axis=1)
     for number in range(len(GROUPS)):
         gains[:, number] = gain[:, group == number].sum(axis=1)
-    return (gains > 0).any(axis=0)
+    return np.asarray((gains > 0).any(axis=0))
 
 
 def _most_continuous(
@@ -252,7 +252,7 @@ def _most_continuous(
         observed, visible = sides[frame][[[0, 1], [1, 0]]], seen[frame][[[0, 1], [1, 0]]]
         missed = observed - predicted[:, None]
         age = np.maximum(waited.max(axis=1), 1.0)  # one for both sides, so that neither is the easier to meet
-        known = (hits > 0).all(axis=1)
+        known = np.asarray((hits > 1).all(axis=1))  # once it is seen how they move
         square = np.square(missed).sum(axis=-1)
         cost = np.minimum(square / np.square(scale[frame] * age)[:, None, None], _CAP)
         cost = (cost * visible * known[:, None, None]).sum(axis=2) @ membership

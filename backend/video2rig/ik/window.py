@@ -17,7 +17,7 @@ from .smoothness import Smoothness
 from .solver import solve
 from .to_motion import joint_confidence
 
-_STEPS = 3
+_STEPS = 5
 """Steps of the solver whenever a frame comes; every frame takes part in several windows."""
 
 _STUCK, _REST = 1.5, 4

@@ -8,17 +8,17 @@ import torch
 
 from synthetic import NAMES, Scene, moving_person, see
 from video2rig.human import default_human
-from video2rig.ik import BodyModel, NobodySeen, SequenceSolver, Solution
-from video2rig.ik import solve as solve_module
+from video2rig.ik import BodyModel, CameraSolver, NobodySeen, Solution
+from video2rig.ik import sequence as sequence_module
 from video2rig.keypoints import Keypoints
 
 
-def solve(scene: Scene, keypoints: Keypoints | None = None, hz: float = 15.0) -> tuple[SequenceSolver, Solution]:
-    solver = SequenceSolver(default_human(), keypoints or scene.keypoints, scene.camera, hz)
+def solve(scene: Scene, keypoints: Keypoints | None = None, hz: float = 15.0) -> tuple[CameraSolver, Solution]:
+    solver = CameraSolver(default_human(), keypoints or scene.keypoints, scene.camera, hz)
     return solver, solver.solve()
 
 
-def errors(scene: Scene, solver: SequenceSolver, solution: Solution) -> tuple[np.ndarray, np.ndarray]:
+def errors(scene: Scene, solver: CameraSolver, solution: Solution) -> tuple[np.ndarray, np.ndarray]:
     """Distances of the keypoints from where they are on the body [T, K], metres, and of the rotations [T, J], degrees.
 
     The person's distance is left out: one camera tells it only as well as the person's size.
@@ -38,7 +38,7 @@ def without_frames(keypoints: Keypoints, frames: list[int]) -> Keypoints:
     return dataclasses.replace(keypoints, positions=positions, confidence=confidence, world=world)
 
 
-def check_plain(scene: Scene, solver: SequenceSolver, solution: Solution) -> None:
+def check_plain(scene: Scene, solver: CameraSolver, solution: Solution) -> None:
     frames = len(scene.keypoints.times)
     pose = solution.pose
     assert len(pose) == frames and solution.confidence.shape == (frames, len(solver.model.skeleton))
@@ -60,12 +60,13 @@ def test_a_perfectly_seen_person_is_recovered() -> None:
 
 
 def test_the_persons_own_proportions_are_found() -> None:
-    long_legged = np.ones(22)
+    long_legged = np.ones((2, 22))  # of the distances from their parents, and of the bones' own lengths
     human = default_human()
     for side in ("left", "right"):
-        long_legged[human.index(f"{side}_hip")] = long_legged[human.index(f"{side}_knee")] = 1.07
-    scene = moving_person(np.random.default_rng(1), frames=60, skeleton=human.scaled(long_legged))
-    found = SequenceSolver(human, scene.keypoints, scene.camera, 15.0).model.skeleton
+        hip, knee, ankle = (human.index(f"{side}_{part}") for part in ("hip", "knee", "ankle"))
+        long_legged[0, [knee, ankle]] = long_legged[1, [hip, knee]] = 1.07
+    scene = moving_person(np.random.default_rng(1), frames=60, skeleton=human.scaled(*long_legged))
+    found = CameraSolver(human, scene.keypoints, scene.camera, 15.0).model.skeleton
     legs = [found.index("left_hip"), found.index("left_knee")]
     trunk = [found.index("spine_middle"), found.index("neck")]
     assert found.length[legs].sum() / human.length[legs].sum() > found.length[trunk].sum() / human.length[trunk].sum()
@@ -77,8 +78,8 @@ def test_the_persons_own_proportions_are_found() -> None:
 def test_windows_give_what_one_piece_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     scene = moving_person(np.random.default_rng(2), frames=120, noise=3.0)
     _, whole = solve(scene, hz=6.0)
-    monkeypatch.setattr(solve_module, "WINDOW", 60)
-    monkeypatch.setattr(solve_module, "OVERLAP", 25)
+    monkeypatch.setattr(sequence_module, "WINDOW", 60)
+    monkeypatch.setattr(sequence_module, "OVERLAP", 25)
     _, pieces = solve(scene, hz=6.0)
     difference = (whole.pose.angles - pieces.pose.angles).rad2deg().abs()
     assert difference.mean() < 0.1
@@ -129,7 +130,7 @@ def test_nobody_is_an_error() -> None:
 def test_an_impossible_pose_ends_at_the_bounds() -> None:
     """A knee that is seen bent the wrong way straightens and bends no further."""
     human = default_human()
-    wrong = BodyModel(human, NAMES)
+    wrong = BodyModel.for_keypoints(human, NAMES)
     knee = (wrong.dof_joint == human.index("left_knee")).nonzero().item()
     scene = moving_person(np.random.default_rng(8), frames=10)
     scene.pose.angles[:, knee] = -1.0
@@ -149,4 +150,4 @@ def test_measuring_the_body_may_be_aborted() -> None:
         raise Stop
 
     with pytest.raises(Stop):
-        SequenceSolver(default_human(), scene.keypoints, scene.camera, 6.0, abort)
+        CameraSolver(default_human(), scene.keypoints, scene.camera, 6.0, progress=abort)
