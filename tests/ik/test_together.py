@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
-
 from test_from_markers import hidden, seen, wandering
+
 from video2rig.human import default_human
 from video2rig.ik import NobodySeen, dispatch, solve_markers, solve_markers_together
 from video2rig.keypoints import KEYPOINT_SETS
