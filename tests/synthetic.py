@@ -49,14 +49,15 @@ def moving_person(
     rate: float = 30.0,
     skeleton: Skeleton | None = None,
     noise: float = 0.0,
+    pace: float = 1.0,
 ) -> Scene:
     """A person who moves smoothly and turns before the camera.
 
     Args:
-        noise: Standard deviation of the keypoints, pixels.
+        noise: Standard deviation of the keypoints, pixels. pace: How fast joints turn; slower below 1.
     """
     model = BodyModel.for_keypoints(skeleton or default_human(), NAMES)
-    walk = gaussian_filter1d(rng.normal(size=(frames, len(model.lower))), 0.4 * rate, axis=0, mode="wrap")
+    walk = gaussian_filter1d(rng.normal(size=(frames, len(model.lower))), 0.4 * rate / pace, axis=0, mode="wrap")
     walk /= walk.std(axis=0, keepdims=True) + 1e-9
     middle, half = (model.lower + model.upper) / 2, (model.upper - model.lower) / 2
     seconds = torch.arange(frames, dtype=torch.float64) / rate

@@ -104,8 +104,7 @@ def try_other_starts(
 
     Args:
         objective: Over clips of one frame, its lengths given. branches: Of the body.
-        pose: [N, 1] solved frames, which follow one another; those of one person after those of the other, equally
-            many of each.
+        pose: [N, 1] solved frames, those of one person in their order after those of the other, equally many of each.
         people: How many these are. iterations: At most so many steps of the solver.
     """
     if not branches:

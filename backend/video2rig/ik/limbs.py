@@ -14,7 +14,7 @@ from .model import BodyModel, Pose
 _NEAR = 0.3
 """A point this near to a joint, in lengths of its bone, stands for it."""
 
-_FLEXION, _EXTENSION = np.radians(80.0), np.radians(12.0)
+_FLEXION, _EXTENSION = np.radians(80.0), np.radians(20.0)
 """A hinge flexes by more than the one, and extends by less than the other."""
 
 
@@ -52,19 +52,21 @@ def find_limbs(model: BodyModel) -> list[Limb]:
     limbs = []
     for hinge, ball in enumerate(skeleton.parents):
         ends = [joint for joint, parent in enumerate(skeleton.parents) if parent == hinge and joint in at_joint]
-        if ball <= 0 or free[ball] < 2 or hinge not in at_joint or not ends or not _flexes(skeleton.rom[hinge]):
+        if ball <= 0 or free[ball] < 2 or hinge not in at_joint or not ends:
+            continue
+        flexion = _flexion(skeleton.rom[hinge])
+        if flexion is None:
             continue
         distance = np.linalg.norm(points - joints[ball], axis=1)
         begin = int(distance.argmin())
         if distance[begin] < _NEAR * np.linalg.norm(skeleton.offset[hinge]) and begin != at_joint[hinge]:
-            limbs.append(_limb(model, ball, hinge, ends[0], (begin, at_joint[hinge], at_joint[ends[0]])))
+            limbs.append(_limb(model, ball, hinge, flexion, ends[0], (begin, at_joint[hinge], at_joint[ends[0]])))
     return limbs
 
 
-def _limb(model: BodyModel, ball: int, hinge: int, end: int, points: tuple[int, int, int]) -> Limb:
+def _limb(model: BodyModel, ball: int, hinge: int, flexion: int, end: int, points: tuple[int, int, int]) -> Limb:
     skeleton = model.skeleton
     bounds = skeleton.rom[hinge]
-    flexion = int(np.abs(bounds).sum(axis=-1).argmax())
     sign = 1.0 if bounds[flexion].sum() >= 0 else -1.0
     rest = skeleton.rest_rotation[hinge]
     axis, along = rest[:, flexion], skeleton.offset[hinge]
@@ -79,10 +81,11 @@ def _limb(model: BodyModel, ball: int, hinge: int, end: int, points: tuple[int, 
     return Limb(ball, hinge, *points, tensor(along), tensor(axis * sign), dof, sign, -float(bent))
 
 
-def _flexes(bounds: np.ndarray) -> bool:
-    """Whether a joint has an axis about which it bends to one side only, as elbows and knees do."""
+def _flexion(bounds: np.ndarray) -> int | None:
+    """Return the axis about which a joint bends to one side only, as elbows and knees do; a forearm's turn is none."""
     reach = np.abs(bounds)
-    return bool(((reach.max(axis=1) > _FLEXION) & (reach.min(axis=1) < _EXTENSION)).any())
+    one_sided = (reach.max(axis=1) > _FLEXION) & (reach.min(axis=1) < _EXTENSION)
+    return int(np.where(one_sided, reach.max(axis=1), 0.0).argmax()) if one_sided.any() else None
 
 
 def _resting(model: BodyModel) -> tuple[np.ndarray, np.ndarray]:
