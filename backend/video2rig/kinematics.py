@@ -7,6 +7,9 @@ transforms and rotations by the degrees of freedom, from the root to each joint.
 
 from __future__ import annotations
 
+import itertools
+from typing import NamedTuple
+
 import numpy as np
 import roma
 import torch
@@ -15,6 +18,14 @@ from torch import Tensor
 from .keypoints import sites
 from .motion import Motion
 from .skeleton import Skeleton
+
+
+class _Level(NamedTuple):
+    """Joints equally far from the root, which are computed at once: their numbers, and their parents' places among
+    those of the level before."""
+
+    joints: Tensor
+    parents: Tensor
 
 
 class KinematicChain:
@@ -35,6 +46,7 @@ class KinematicChain:
         self.axis_order = torch.tensor(
             [["XYZ".index(axis) for axis in order] for order in skeleton.euler_order], device=device
         )
+        self._levels, self._in_order = _levels(skeleton.parents, device)
 
     def local_rotations(self, angles: Tensor) -> Tensor:
         """Return local rotation matrices from Euler angles.
@@ -82,18 +94,38 @@ class KinematicChain:
         """
         in_parent = self.rest_rotation @ local_rotation
         offset = self.offset if offset is None else offset
-        positions, rotations = [root_position], [in_parent[..., 0, :, :]]
-        for joint, parent in enumerate(self.skeleton.parents[1:], start=1):
-            step = rotations[parent] @ offset[..., joint, :, None]
-            positions.append(positions[parent] + step[..., 0])
-            rotations.append(rotations[parent] @ in_parent[..., joint, :, :])
-        return torch.stack(positions, dim=-2), torch.stack(rotations, dim=-3)
+        positions, rotations = [root_position[..., None, :]], [in_parent[..., :1, :, :]]
+        for level in self._levels:
+            before = rotations[-1][..., level.parents, :, :]
+            step = before @ offset[..., level.joints, :, None]
+            positions.append(positions[-1][..., level.parents, :] + step[..., 0])
+            rotations.append(before @ in_parent[..., level.joints, :, :])
+        in_order = self._in_order
+        return torch.cat(positions, dim=-2)[..., in_order, :], torch.cat(rotations, dim=-3)[..., in_order, :, :]
 
     def _ordered(self, elementary: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Pick from [..., J, 3 (x, y, z), 3, 3] each joint's first, second and third rotation."""
         joints = torch.arange(self.axis_order.shape[0], device=elementary.device)
         first, second, third = (elementary[..., joints, self.axis_order[:, turn], :, :] for turn in range(3))
         return first, second, third
+
+
+def _levels(parents: tuple[int, ...], device: torch.device | str) -> tuple[list[_Level], Tensor]:
+    """Return the levels below the root, and the place [J] of each joint among those of all levels in a row."""
+    depth = np.zeros(len(parents), dtype=int)
+    for joint, parent in enumerate(parents[1:], start=1):
+        depth[joint] = depth[parent] + 1
+    joints = [np.flatnonzero(depth == level) for level in range(depth.max() + 1)]
+    levels = [
+        _Level(
+            *(
+                torch.tensor(numbers, device=device)
+                for numbers in (own, np.searchsorted(before, np.array(parents)[own]))
+            )
+        )
+        for before, own in itertools.pairwise(joints)
+    ]
+    return levels, torch.tensor(np.argsort(np.concatenate(joints)), device=device)
 
 
 def elementary_rotations(angles: Tensor) -> Tensor:

@@ -213,7 +213,7 @@ def seen_by_a_camera(model: BodyModel, frames: list[Frame], estimate_lengths: bo
     ]
     middle, width = (model.lower + model.upper) / 2, model.upper - model.lower
     times = np.array([frame.time for frame in frames])
-    return Sequence(Objective(model, evidence, middle, width), times, 1 / 30, landmarks, confidence, place)
+    return Sequence(Objective(model, evidence, middle, width), times, 1 / 30, landmarks[None], confidence[None], place)
 
 
 def test_a_camera_is_another_evidence() -> None:

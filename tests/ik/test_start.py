@@ -36,7 +36,7 @@ def truth(seed: int, straight: bool = False) -> Pose:
 def started(pose: Pose, weight: Tensor | None = None) -> Pose:
     weight = torch.ones(FRAMES, len(NAMES)).double() if weight is None else weight
     spots = torch.where(weight[..., None] > 0, MODEL.points(pose), 0.0)
-    return Starter(MODEL, NEUTRAL)(spots, weight, MODEL.no_stretch())
+    return Starter(MODEL, NEUTRAL)(spots[None], weight[None], MODEL.no_stretch(1)).reshape(len(spots))
 
 
 def degrees_apart(one: Pose, other: Pose, joint: int) -> Tensor:

@@ -30,8 +30,8 @@ def estimated(
     spots = points + noise * torch.tensor(rng.normal(size=points.shape))
     spots[torch.tensor(rng.random(points.shape[:2]) < outliers)] += 0.5
     confidence = torch.tensor((rng.random(points.shape[:2]) >= missing).astype(np.float64))
-    sequence = sequence_of_points(MODEL, scene.keypoints.times, spots, confidence, lengths)
-    return estimate(sequence, MODEL.no_stretch(), None, lambda done, total: None)[0]
+    sequence = sequence_of_points(MODEL, scene.keypoints.times, spots[None], confidence[None], lengths)
+    return estimate(sequence, MODEL.no_stretch(1), None, lambda done, total: None)[0]
 
 
 def deviation(estimates: Estimates) -> float:
@@ -60,5 +60,5 @@ def test_noiseless_points_are_followed_closely() -> None:
 
 
 def test_slow_motions_are_smoothed_more_than_fast_ones() -> None:
-    weights = [estimated(6, 0.005, pace=pace).weight[6:].log().median() for pace in (1.0, 2.0, 4.0)]
+    weights = [estimated(6, 0.005, pace=pace).weight[0, 6:].log().median() for pace in (1.0, 2.0, 4.0)]
     assert weights[0] > weights[1] + 1 and weights[1] > weights[2] + 1

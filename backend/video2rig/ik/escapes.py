@@ -11,6 +11,7 @@ import torch
 from scipy.stats import qmc
 from torch import Tensor
 
+from .gaps import nearest_known
 from .limbs import find_limbs
 from .model import ROOT_DOFS, BodyModel, Pose
 from .objective import ROBUST_SCALE, Objective
@@ -118,7 +119,7 @@ def try_other_starts(
         return pose
     spread = torch.tensor(qmc.Halton(len(model.lower), scramble=False).random(_STARTS + 1)[1:], device=model.device)
     starts = model.lower + (model.upper - model.lower) * (0.1 + 0.8 * spread)
-    count = _STARTS + 2
+    count, own = _STARTS + 2, torch.arange(len(pose), device=model.device).reshape(people, -1)
 
     def repeated(array: Tensor) -> Tensor:
         return array[frames].repeat(count, *(1 for _ in range(array.ndim - 1)))
@@ -127,9 +128,10 @@ def try_other_starts(
     for number, branch in enumerate(branches):
         here = stuck[frames, number].nonzero()[:, 0]
         angles[:_STARTS, here[:, None], branch.angles] = starts[:, None, branch.angles].expand(-1, len(here), -1)
-        if stuck[:, number].all():
-            continue
-        for start, source in enumerate(_nearest(stuck[:, number]), start=_STARTS):
+        known = ~stuck[:, number].reshape(people, -1)
+        first = known.shape[1] * torch.arange(people, device=known.device)[:, None]
+        for start, source in enumerate(nearest_known(known), start=_STARTS):
+            source = torch.where(known.any(1, keepdim=True), first + source, own).flatten()
             angles[start, here[:, None], branch.angles] = pose.angles[source[frames[here]], 0][:, branch.angles]
     trial = Pose(repeated(pose.root_position), repeated(pose.root_rotation), angles.reshape(count * len(frames), 1, -1))
     again = objective.mapped(repeated)
@@ -142,14 +144,6 @@ def try_other_starts(
         here = taken[:, number].nonzero()[:, 0]
         result[frames[here][:, None], 0, branch.angles] = solved[which[here, number], here][:, branch.angles]
     return Pose(pose.root_position, pose.root_rotation, result)
-
-
-class _Run(NamedTuple):
-    """Frames ``begin`` to ``end`` in which one branch may be stuck."""
-
-    branch: Branch
-    begin: int
-    end: int
 
 
 def follow_neighbours(
@@ -170,90 +164,185 @@ def follow_neighbours(
     where it lowers the cost of the whole.
 
     Args:
-        objective, smoothness: The terms. pose: [1, T] solved frames; shared: [1, S]; cost: [1] reached there.
+        objective, smoothness: The terms. pose: [B, T] solved frames; shared: [B, S]; cost: [B] reached there.
         fixed: Frames at the beginning that do not move.
 
     Returns:
-        Poses, shared unknowns and costs, as those given where nothing helps.
+        Poses, shared unknowns and costs, of each clip as those given where nothing helps.
     """
     if not branches:
         return pose, shared, cost
-    errors = _errors(objective, branches, pose, shared)[0]
-    few = min(_FEW, len(errors) - (len(errors) + 1) % 2)
-    square = errors.square().T[:, None]
-    errors = torch.nn.functional.avg_pool1d(square, few, 1, few // 2, count_include_pad=False)[:, 0].T.sqrt()
-    stuck = errors >= _STUCK
-    stuck[:fixed] = False
-    runs: list[_Run] = []
-    guesses = [pose.angles.clone() for _ in range(3)]
-    for number, branch in enumerate(branches):
-        doubtful = stuck[:, number]
-        if branch.hinge is not None:
-            straight = (pose.angles[0, :, branch.hinge] - branch.straight).abs() <= _BENT
-            straight[:fixed] = False
-            doubtful = doubtful | straight
-        if not doubtful.any() or doubtful.all():
-            continue
-        for guess, track in zip(guesses, _tracks(pose, branch, doubtful), strict=True):
-            guess[..., branch.led] = track
-        edges = np.flatnonzero(np.diff(doubtful.cpu().numpy().astype(np.int8), prepend=0, append=0))
-        runs += [_Run(branch, int(one), int(other)) for one, other in zip(edges[::2], edges[1::2], strict=True)]
+    stuck, doubtful = _doubtful(objective, branches, pose, shared, fixed)
+    runs = _runs(doubtful)
     if not runs:
         return pose, shared, cost
-    if stuck.any():
-        guesses.append(_own_fits(objective, branches, pose, shared, stuck))
-        trusting = objective.over(
-            [item if item.deviation is None else replace(item, robust=False) for item in objective.evidence]
-        )
-        guesses.append(solve(trusting, smoothness, pose, shared, fixed=fixed, iterations=_TRIAL_STEPS)[0].angles)
-    count = len(guesses)
-    trial = Pose(
-        pose.root_position.expand(count, -1, -1), pose.root_rotation.expand(count, -1, -1, -1), torch.cat(guesses)
-    )
-    side_by_side = objective.mapped(lambda array: array.expand(count, *array.shape[1:]))
+    guesses = _guesses(objective, smoothness, branches, pose, shared, stuck, doubtful, fixed)
+    owner = guesses.owner
     trial, trial_shared, trial_cost = solve(
-        side_by_side, smoothness, trial, shared.expand(count, -1), fixed=fixed, iterations=_TRIAL_STEPS
+        objective.mapped(lambda array: array[owner]), smoothness.of_clips(owner),
+        Pose(pose.root_position[owner], pose.root_rotation[owner], guesses.angles), shared[owner],
+        fixed=fixed, iterations=_TRIAL_STEPS,
+    )  # fmt: skip
+    before = _shares(objective, smoothness, branches, pose, shared)
+    after = _shares(
+        objective.mapped(lambda array: array[owner]), smoothness.of_clips(owner), branches, trial, trial_shared
     )
-    before, after = _shares(objective, smoothness, pose, shared), _shares(side_by_side, smoothness, trial, trial_shared)
-    mixed = pose.angles.clone()
-    for branch, begin, end in runs:
-        about = slice(max(begin - _ABOUT, fixed), end + _ABOUT)
-        was, now = before.of(branch, about)[0], after.of(branch, about)
-        best = int(now.argmin())
-        if now[best] < was:
-            mixed[0, about, branch.angles] = trial.angles[best, about][:, branch.angles]
-    best = int(trial_cost.argmin())
-    chosen = slice(best, best + 1)
-    if not torch.equal(mixed, pose.angles):
-        together = Pose(pose.root_position, pose.root_rotation, mixed)
-        found = solve(objective, smoothness, together, shared, fixed=fixed)
-        if found[2][0] < min(cost[0], trial_cost[best]):
-            return found
-    if trial_cost[best] < cost[0]:
-        return trial[chosen], trial_shared[chosen], trial_cost[chosen]
-    return pose, shared, cost
+    taken = _best_of_runs(runs, branches, before, after, owner.cpu().numpy(), pose, fixed)
+    source = torch.from_numpy(taken).to(cost.device)
+    solved = trial.angles.gather(0, source.clamp_min(0))
+    best = _PerClip(pose, shared, cost).improved(owner, trial, trial_shared, trial_cost)
+    mixed = torch.from_numpy(np.flatnonzero((taken >= 0).any((1, 2)))).to(cost.device)
+    if len(mixed):
+        together = Pose(pose.root_position, pose.root_rotation, torch.where(source >= 0, solved, pose.angles))[mixed]
+        found = solve(
+            objective.mapped(lambda array: array[mixed]), smoothness.of_clips(mixed), together, shared[mixed],
+            fixed=fixed,
+        )  # fmt: skip
+        best = best.improved(mixed, *found)
+    return best
 
 
-class _Shares(NamedTuple):
-    """What points [B, T, K] and angles [B, T, A] add to the cost of clips."""
+class _PerClip(NamedTuple):
+    """Poses [B, T] with their shared unknowns [B, S] and costs [B]."""
 
-    points: Tensor
+    pose: Pose
+    shared: Tensor
+    cost: Tensor
+
+    def improved(self, owner: Tensor, pose: Pose, shared: Tensor, cost: Tensor) -> _PerClip:
+        """Return for each clip the best of what it has and of others, which belong to clips [M]."""
+        costs = np.append(cost.cpu().numpy(), self.cost.cpu().numpy())
+        clips = np.append(owner.cpu().numpy(), np.arange(len(self.cost)))
+        # of equal ones, what a clip has
+        order = np.lexsort((-np.arange(len(costs)), costs, clips))
+        first = order[np.searchsorted(clips[order], np.arange(len(self.cost)))]
+        chosen = torch.from_numpy(first).to(cost.device)
+        return _PerClip(
+            Pose.concatenate([pose, self.pose])[chosen],
+            torch.cat([shared, self.shared])[chosen],
+            torch.cat([cost, self.cost])[chosen],
+        )
+
+
+class _Run(NamedTuple):
+    """Frames ``begin`` to ``end`` of a clip in which one branch, given by its number, may be stuck."""
+
+    clip: int
+    branch: int
+    begin: int
+    end: int
+
+
+def _runs(doubtful: Tensor) -> list[_Run]:
+    """Return the runs of doubtful frames [B, T, branches]."""
+    edges = np.diff(doubtful.cpu().numpy().astype(np.int8), axis=1, prepend=0, append=0).transpose(0, 2, 1)
+    begins, ends = np.argwhere(edges > 0), np.argwhere(edges < 0)
+    return [
+        _Run(clip, branch, begin, end)
+        for (clip, branch, begin), end in zip(begins.tolist(), ends[:, 2].tolist(), strict=True)
+    ]
+
+
+def _doubtful(
+    objective: Objective, branches: list[Branch], pose: Pose, shared: Tensor, fixed: int
+) -> tuple[Tensor, Tensor]:
+    """Return where branches are stuck, and where they may be, [B, T, branches] bool.
+
+    Branches that may be stuck in all frames of a clip have nothing to be led by, and are not doubtful.
+    """
+    square = _errors(objective, branches, pose, shared).square().movedim(-1, 1)
+    few = min(_FEW, square.shape[-1] - (square.shape[-1] + 1) % 2)
+    errors = torch.nn.functional.avg_pool1d(square, few, 1, few // 2, count_include_pad=False).movedim(1, -1).sqrt()
+    stuck = errors >= _STUCK
+    doubtful = stuck.clone()
+    for number, branch in enumerate(branches):
+        if branch.hinge is not None:
+            doubtful[..., number] |= (pose.angles[..., branch.hinge] - branch.straight).abs() <= _BENT
+    stuck[:, :fixed] = doubtful[:, :fixed] = False
+    return stuck, doubtful & ~doubtful.all(1, keepdim=True)
+
+
+class _Guesses(NamedTuple):
+    """Angles [M, T, A], and the clip [M] that each is a guess for."""
+
     angles: Tensor
-
-    def of(self, branch: Branch, frames: slice) -> Tensor:
-        """Return the share [B] of a branch over some frames."""
-        points, angles = self.points[:, frames][..., branch.points], self.angles[:, frames][..., branch.angles]
-        return points.sum((1, 2)) + angles.sum((1, 2))
+    owner: Tensor
 
 
-def _shares(objective: Objective, smoothness: Smoothness, pose: Pose, shared: Tensor) -> _Shares:
+def _guesses(
+    objective: Objective,
+    smoothness: Smoothness,
+    branches: list[Branch],
+    pose: Pose,
+    shared: Tensor,
+    stuck: Tensor,
+    doubtful: Tensor,
+    fixed: int,
+) -> _Guesses:
+    led = [pose.angles.clone() for _ in range(3)]
+    for number, branch in enumerate(branches):
+        for guess, track in zip(led, _tracks(pose, branch, doubtful[..., number]), strict=True):
+            guess[..., branch.led] = track
+    active = doubtful.any(1).any(1)
+    clips = active.nonzero()[:, 0]
+    angles, owner = [guess[clips] for guess in led], [clips] * 3
+    chosen = (stuck.any(1).any(1) & active).nonzero()[:, 0]
+    for clip in chosen.tolist():
+        one = slice(clip, clip + 1)
+        part = objective.mapped(lambda array, one=one: array[one])
+        angles.append(_own_fits(part, branches, pose[one], shared[one], stuck[clip]))
+    if len(chosen):
+        part = objective.mapped(lambda array: array[chosen])
+        trusting = part.over(
+            [item if item.deviation is None else replace(item, robust=False) for item in part.evidence]
+        )
+        trusted, _, _ = solve(
+            trusting, smoothness.of_clips(chosen), pose[chosen], shared[chosen], fixed=fixed, iterations=_TRIAL_STEPS
+        )
+        angles.append(trusted.angles)
+        owner += [chosen] * 2
+    return _Guesses(torch.cat(angles), torch.cat(owner))
+
+
+def _best_of_runs(
+    runs: list[_Run],
+    branches: list[Branch],
+    before: np.ndarray,
+    after: np.ndarray,
+    owner: np.ndarray,
+    pose: Pose,
+    fixed: int,
+) -> np.ndarray:
+    """Return the guess [B, T, A] from which each angle is taken, -1 where it stays.
+
+    Args:
+        before: [B, T, branches] what a branch adds to the cost; after: [M, T, branches], of the guesses.
+        owner: [M] clip of each guess. pose: [B, T], as it is. fixed: Frames at the beginning that do not move.
+    """
+    taken = np.full(pose.angles.shape, -1)
+    angles = [branch.angles.cpu().numpy() for branch in branches]
+    guesses = [np.flatnonzero(owner == clip) for clip in range(len(before))]
+    for clip, branch, begin, end in runs:
+        about = slice(max(begin - _ABOUT, fixed), end + _ABOUT)
+        now = after[guesses[clip], about, branch].sum(axis=1)
+        if now.min() < before[clip, about, branch].sum():
+            taken[clip, about, angles[branch]] = guesses[clip][now.argmin()]
+    return taken
+
+
+def _shares(
+    objective: Objective, smoothness: Smoothness, branches: list[Branch], pose: Pose, shared: Tensor
+) -> np.ndarray:
+    """Return what each branch adds to the cost, [B, T, branches]: its points and its angles."""
     square = 3.0 * objective.misses(pose, shared).square()
     differences = smoothness.differences(pose)
     weighted = differences.value.square() * (differences.weight * smoothness.weight_of_clips).sqrt()
     angles = ((pose.angles - objective.neutral) / objective.deviation).square()
     first = (angles.shape[1] - weighted.shape[1]) // 2
     angles[:, first : first + weighted.shape[1]] += weighted[..., ROOT_DOFS:]
-    return _Shares(square * ROBUST_SCALE**2 / (ROBUST_SCALE**2 + square), angles)
+    points = square * ROBUST_SCALE**2 / (ROBUST_SCALE**2 + square)
+    shares = [points[..., branch.points].sum(-1) + angles[..., branch.angles].sum(-1) for branch in branches]
+    return torch.stack(shares, dim=-1).cpu().numpy()
 
 
 def _own_fits(objective: Objective, branches: list[Branch], pose: Pose, shared: Tensor, stuck: Tensor) -> Tensor:
@@ -287,20 +376,15 @@ def _errors(objective: Objective, branches: list[Branch], pose: Pose, shared: Te
     return torch.stack([misses[..., branch.points].square().mean(-1).sqrt() for branch in branches], dim=-1)
 
 
-def _tracks(pose: Pose, branch: Branch, doubtful: Tensor) -> list[Tensor]:
-    """Return guesses [T, L] of the angles that are led: between the frames about a run, as before it, as after it."""
-    known = (~doubtful).nonzero()[:, 0].cpu().numpy()
-    frames = np.arange(len(doubtful))
-    values = pose.angles[0][:, branch.led]
-    tracks = values[known].cpu().numpy().T
-    between = np.stack([np.interp(frames, known, track) for track in tracks], axis=1)
-    return [torch.as_tensor(between, device=values.device), *(values[source] for source in _nearest(doubtful))]
+def _tracks(pose: Pose, branch: Branch, doubtful: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return guesses [B, T, L] of the angles that are led over doubtful frames [B, T].
 
-
-def _nearest(doubtful: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the numbers [T] of the nearest frames before and after that are not doubtful; on one side if need be."""
-    known = (~doubtful).nonzero()[:, 0].contiguous()
-    frames = torch.arange(len(doubtful), device=doubtful.device)
-    before = torch.searchsorted(known, frames, right=True).clamp_min(1) - 1
-    after = torch.searchsorted(known, frames).clamp_max(len(known) - 1)
-    return known[before], known[after]
+    Between the frames about a run, as before it, as after it.
+    """
+    before, after = nearest_known(~doubtful)
+    frames = torch.arange(doubtful.shape[1], device=doubtful.device)
+    clips = torch.arange(len(doubtful), device=doubtful.device)[:, None]
+    values = pose.angles[..., branch.led]
+    one, other = values[clips, before], values[clips, after]
+    share = (frames - before) / (after - before).clamp_min(1)
+    return torch.lerp(one, other, share[..., None].to(one.dtype)), one, other

@@ -26,6 +26,7 @@ class _OverFrames:
 class _Noisy(_OverFrames):
     """Observations with a noise that is estimated, one for all clips or one for each."""
 
+    axes_of_noise: ClassVar[int] = 0
     confidence: Tensor
     deviation: Tensor
     least_deviation: Tensor
@@ -33,19 +34,19 @@ class _Noisy(_OverFrames):
     def mapped(self, function: Callable[[Tensor], Tensor]) -> Self:
         """Return the same with a function applied to every array over clips and frames."""
         mapped = super().mapped(function)
-        if self.deviation.ndim == self.least_deviation.ndim:
+        if self.deviation.ndim == self.axes_of_noise:
             return mapped
         return replace(mapped, deviation=function(self.deviation))  # type: ignore[type-var]
 
     def of_clips(self, deviation: Tensor) -> Self:
-        """Return the same with the deviation [B, ...] or [1, ...] of each clip, in the shape of the least one."""
+        """Return the same with the deviation of each clip, [B, ...] or [1, ...]."""
         frames = self.confidence.shape[:2]
-        return replace(self, deviation=deviation[:, None].expand(*frames, *self.least_deviation.shape))  # type: ignore[type-var]
+        return replace(self, deviation=deviation[:, None].expand(*frames, *deviation.shape[1:]))  # type: ignore[type-var]
 
     def rescaled(self, factor: Tensor) -> Self:
         """Return the same with the deviations of clips times [B] or [1] factors, and outliers bounded from now on."""
-        each = self.deviation[None] if self.deviation.ndim == self.least_deviation.ndim else self.deviation[:, 0]
-        each = (each * factor.reshape(-1, *(1 for _ in self.least_deviation.shape))).maximum(self.least_deviation)
+        each = self.deviation[None] if self.deviation.ndim == self.axes_of_noise else self.deviation[:, 0]
+        each = (each * factor.reshape(-1, *[1] * self.axes_of_noise)).maximum(self.least_deviation)
         return replace(self.of_clips(each), robust=True)  # type: ignore[type-var]
 
 
@@ -141,6 +142,7 @@ class Directions(_Noisy):
     least_deviation: Tensor
     robust: bool = True
     over_frames: ClassVar[tuple[str, ...]] = ("direction", "confidence")
+    axes_of_noise: ClassVar[int] = 1
 
     @property
     def where(self) -> slice:

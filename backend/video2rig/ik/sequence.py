@@ -242,41 +242,23 @@ def finish(
     pose, shared, cost = solve(
         objective, smoothness, pose, shared, fixed=fixed, tolerance=1e-4, damping=_NEAR_DAMPING, progress=progress
     )
-    led = [
-        _led_out(
-            objective.mapped(lambda array, one=one: array[one]),
-            smoothness.of_clips(one),
-            branches,
-            pose[one],
-            shared[one],
-            cost[one],
-            fixed,
-        )
-        for one in (slice(clip, clip + 1) for clip in range(len(pose)))
-    ]
-    return Pose.concatenate([pose for pose, _ in led]), torch.cat([shared for _, shared in led])
-
-
-def _led_out(
-    objective: Objective,
-    smoothness: Smoothness,
-    branches: list[Branch],
-    pose: Pose,
-    shared: Tensor,
-    cost: Tensor,
-    fixed: int,
-) -> tuple[Pose, Tensor]:
-    """Lead [1, T] solved frames out of local minima."""
+    left = torch.arange(len(pose), device=cost.device)
     for _ in range(len(branches)):
-        before = float(cost[0])
-        pose, shared, cost = follow_neighbours(objective, smoothness, branches, pose, shared, cost, fixed)
-        if not float(cost[0]) < (1.0 - _GAIN) * before:
-            break
-    else:
-        pose, shared, cost = solve(
-            objective, smoothness, pose, shared, fixed=fixed, tolerance=1e-4, damping=_NEAR_DAMPING
-        )
-    return pose, shared
+        before = cost[left]
+        led, led_shared, led_cost = follow_neighbours(
+            objective.mapped(lambda array, left=left: array[left]), smoothness.of_clips(left), branches,
+            pose[left], shared[left], before, fixed,
+        )  # fmt: skip
+        pose, shared = pose.replaced(left, led), shared.index_copy(0, left, led_shared)
+        cost = cost.index_copy(0, left, led_cost)
+        left = left[led_cost < (1.0 - _GAIN) * before]
+        if not len(left):
+            return pose, shared
+    led, led_shared, _ = solve(
+        objective.mapped(lambda array: array[left]), smoothness.of_clips(left), pose[left], shared[left],
+        fixed=fixed, tolerance=1e-4, damping=_NEAR_DAMPING,
+    )  # fmt: skip
+    return pose.replaced(left, led), shared.index_copy(0, left, led_shared)
 
 
 def solve_all(sequence: Sequence, estimates: Estimates, start: Pose | None, progress: Progress) -> tuple[Pose, Tensor]:

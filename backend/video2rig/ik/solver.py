@@ -142,8 +142,9 @@ def _solve(
         on_device = torch.from_numpy(damping).to(model.device)
         step, shared_step, failed = _step(equations, bands, held, on_device, prior, one_person)
         trial = evaluate(model.retract(here.pose, step), here.shared + shared_step)
-        before, after = cost, trial.total.cpu().numpy()
-        solved = ~failed.cpu().numpy()
+        # read at once: a GPU waits whenever it is asked
+        trial_cost, trial_failed = torch.stack([trial.total, failed.to(trial.total.dtype)]).cpu().numpy()
+        before, after, solved = cost, trial_cost, trial_failed == 0
         if one_person:  # one clip may lose for the others to gain more
             before, after = np.full(clips, before.sum()), np.full(clips, after.sum())
             solved = np.full(clips, solved.all())
@@ -160,7 +161,7 @@ def _solve(
             chosen = torch.from_numpy(better).to(model.device)
             pose = Pose.where(chosen, trial.pose, here.pose)
             here, equations = evaluate(pose, torch.where(chosen[:, None], trial.shared, here.shared)), None
-        cost = here.total.cpu().numpy()
+        cost = np.where(better, trial_cost, cost)
         if done.all():
             break
         if not one_person and done.mean() > _DONE_SHARE:

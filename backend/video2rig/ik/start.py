@@ -6,6 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .gaps import nearest_known
 from .limbs import Limb, find_limbs
 from .model import BodyModel, Pose
 
@@ -143,11 +144,9 @@ def _euler_inside(model: BodyModel, joint: int, local: Tensor) -> Tensor:
 def _from_nearest(turn: Tensor, known: Tensor, frames: int) -> Tensor:
     """Return rotations [N, 3, 3], those not known from the nearest frame of their clip that is; 1 where none is."""
     known = known.reshape(-1, frames)
-    here = torch.arange(frames, device=turn.device).expand_as(known)
-    far = 2 * frames
-    before = torch.where(known, here, -far).cummax(1).values
-    after = torch.where(known, here, far).flip(1).cummin(1).values.flip(1)
-    nearest = torch.where(here - before <= after - here, before, after).clamp(0, frames - 1)
+    here = torch.arange(frames, device=turn.device)
+    before, after = nearest_known(known)
+    nearest = torch.where((here - before).abs() <= (after - here).abs(), before, after)
     first = frames * torch.arange(len(known), device=turn.device)[:, None]
     any_known = known.any(1, keepdim=True).expand_as(known).flatten()
     identity = torch.eye(3, dtype=turn.dtype, device=turn.device)
