@@ -103,13 +103,16 @@ def find_contacts(
     return tuple(sorted(contacts, key=lambda contact: contact.start)), resting
 
 
-def hold(model: BodyModel, feet: Feet, places: np.ndarray, resting: np.ndarray, camera: Camera) -> Contacts:
+def hold(
+    model: BodyModel, feet: Feet, places: np.ndarray, resting: np.ndarray, camera: Camera, always: bool = False
+) -> Contacts:
     """Return what holds every resting part at its middle place.
 
     Its height is the one that it has when standing, unless it stands on something else than the floor.
 
     Args:
         places: [T, F, 3] in the world, metres. resting: [T, F] bool. camera: Over the world's floor.
+        always: Whether the person never leaves the floor, so that there is nothing else to stand on.
     """
     frames, count = len(places), len(model.names)
     target, weight = np.zeros((2, frames, count, 3))
@@ -117,7 +120,7 @@ def hold(model: BodyModel, feet: Feet, places: np.ndarray, resting: np.ndarray, 
         for start, end in _runs(resting[:, part]):
             interval = slice(start, end + 1)
             place = np.median(places[interval, part], axis=0)
-            if abs(place[2] - feet.standing[part]) < _STEP:
+            if always or abs(place[2] - feet.standing[part]) < _STEP:
                 place[2] = feet.standing[part]
             target[interval, keypoint] = place
             weight[interval, keypoint] = 1.0 / np.array(_DEVIATION)

@@ -185,8 +185,9 @@ def solve_keypoints(
     contacts: tuple[Contact, ...] = ()
     if settings.contacts != "off":
         places = _to_world(feet.places(model, solution.pose), camera)
-        contacts, resting = find_contacts(feet, places, keypoints, camera, always=settings.contacts == "always")
-        held, floor = hold(model, feet, places, resting, camera), floor_below(model, feet, camera)
+        always = settings.contacts == "always"
+        contacts, resting = find_contacts(feet, places, keypoints, camera, always)
+        held, floor = hold(model, feet, places, resting, camera, always), floor_below(model, feet, camera)
         solution = solver.solve_again(solution, held, floor, of_stage("holding feet still"))
     to_world = torch.tensor(camera.rotation.T)
     pose = Pose(

@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 import numpy as np
 import pytest
+import torch
+from hypothesis import given, settings
 
+from strategies import seeds
 from synthetic import NAMES
 from video2rig.camera import Camera
-from video2rig.contacts import SHORTEST, Feet, find_contacts, hold
+from video2rig.contacts import SHORTEST, Feet, find_contacts, floor_below, hold
 from video2rig.ground import up_of_tilt
 from video2rig.human import default_human
-from video2rig.ik import BodyModel
+from video2rig.ik import BodyModel, Pose
+from video2rig.ik.evidence import Positions
+from video2rig.ik.objective import Objective
+from video2rig.ik.solver import solve
 from video2rig.keypoints import KEYPOINT_SETS, Keypoints
 from video2rig.motion import Contact
 
@@ -109,6 +115,91 @@ def test_who_stands_on_a_box_is_not_pulled_to_the_floor() -> None:
     height = hold(MODEL, FEET, places, resting, CAMERA).target.numpy()[0, 5, FEET.keypoints] @ np.array([0, 0, 1.0])
     origin = (CAMERA.rotation.T @ CAMERA.translation)[2]
     assert np.allclose(height - origin, places[5, :, 2])
+
+
+def airborne(rate: float = 30.0) -> tuple[np.ndarray, np.ndarray]:
+    """Both feet circle, 20 to 60 cm above their heights when standing, so that nothing ever seems to rest."""
+    places, times = walk(rate)
+    phase = 2 * np.pi * 1.5 * times[:, None] + np.arange(len(FEET.joints))
+    places[..., 0] += 0.3 * np.cos(phase)
+    places[..., 2] += 0.4 + 0.2 * np.sin(phase)
+    return places, times
+
+
+@given(seeds)
+@settings(max_examples=10)
+def test_who_never_leaves_the_floor_rests_on_a_part_in_each_frame_that_shows_one(seed: int) -> None:
+    places, times = airborne()
+    keypoints = seen(times)
+    confidence = keypoints.confidence.copy()
+    rng = np.random.default_rng(seed)
+    confidence[rng.random(confidence.shape) < 0.3] = 0.0
+    confidence[20:30, FEET.keypoints] = 0.0
+    hidden = Keypoints("blazepose_33", keypoints.positions, confidence, times)
+    assert not find_contacts(FEET, places, hidden, CAMERA)[1].any()
+    contacts, resting = find_contacts(FEET, places, hidden, CAMERA, always=True)
+    shows = confidence[:, FEET.keypoints] > 0
+    assert np.array_equal(resting.any(axis=1), shows.any(axis=1))
+    assert not (resting & ~shows).any()
+    told = [[contact.start <= time <= contact.end for contact in contacts] for time in times]
+    assert np.array_equal(np.any(told, axis=1), resting.any(axis=1))
+
+
+def test_always_changes_nothing_for_who_stands() -> None:
+    places, times = walk(30.0)
+    one, other = (find_contacts(FEET, places, seen(times), CAMERA, always) for always in (False, True))
+    assert one[0] == other[0] and np.array_equal(one[1], other[1])
+
+
+def test_who_never_leaves_the_floor_stands_on_it_however_high_they_seem() -> None:
+    places, times = walk(30.0)
+    places[..., 2] += 0.4
+    _, resting = find_contacts(FEET, places, seen(times), CAMERA, always=True)
+    target = hold(MODEL, FEET, places, resting, CAMERA, always=True).target.numpy()[0][:, FEET.keypoints]
+    origin = (CAMERA.rotation.T @ CAMERA.translation)[2]
+    assert np.allclose((target[..., 2] - origin)[resting], np.broadcast_to(FEET.standing, resting.shape)[resting])
+
+
+@pytest.mark.parametrize("always", [False, True])
+@pytest.mark.parametrize("frames", [1, 2])
+def test_the_shortest_sequences_have_contacts_that_are_valid(frames: int, always: bool) -> None:
+    places, times = walk(30.0)
+    contacts, resting = find_contacts(FEET, places[:frames], seen(times[:frames]), CAMERA, always)
+    assert resting.shape == (frames, len(FEET.joints))
+    assert all(contact.start <= contact.end for contact in contacts)
+
+
+def test_no_part_of_a_foot_sinks_into_the_floor_that_it_was_seen_below() -> None:
+    """A standing person whose feet are all seen too low by 5 cm."""
+    rest = MODEL.skeleton.rest_matrices()[0]
+    start = Pose(
+        *(torch.tensor(part)[None, None] for part in (rest[:3, 3], rest[:3, :3])), torch.zeros(1, 1, 47).double()
+    )
+    start = MODEL.retract(start, torch.zeros(1, 1, MODEL.size).double())
+    up = up_of_tilt(0.2)
+    to_camera = np.stack([[1.0, 0.0, 0.0], np.cross(up, [1.0, 0.0, 0.0]), up], axis=1)
+    camera = Camera.from_field_of_view(64, 64, 1.0).placed(to_camera, np.array([0.3, 1.0, 4.0]))
+    turn, shift = torch.tensor(camera.rotation), torch.tensor(camera.translation)
+    start = Pose(start.root_position @ turn.T + shift, turn @ start.root_rotation, start.angles)
+    points = MODEL.points(start)
+    floor = floor_below(MODEL, FEET, camera)
+    feet = FEET.keypoints
+    standing = (points @ floor.up - floor.level)[0, 0, feet]
+    assert standing.abs().max() < 1e-9  # at rest every part is at its height when standing
+
+    spots, confidence = points.clone(), torch.ones(points.shape[:3]).double()
+    legs = [k for k, name in enumerate(NAMES) if name.partition("_")[2] in ("heel", "big_toe", "ankle", "knee")]
+    spots[:, :, legs] -= 0.05 * floor.up
+    noise = torch.tensor(0.03, dtype=torch.float64)
+    seen_low = Positions(spots, confidence, noise, noise, robust=False)
+    middle = (MODEL.lower + MODEL.upper) / 2
+    sunk = []
+    for evidence in ([seen_low], [seen_low, floor]):
+        objective = Objective(MODEL, evidence, middle, (MODEL.upper - MODEL.lower))
+        pose, _, _ = solve(objective, None, start, torch.zeros(1, 0).double())
+        sunk.append(float((floor.level - MODEL.points(pose) @ floor.up)[0, 0, feet].max()))
+    assert sunk[0] > 0.03
+    assert sunk[1] < 0.02
 
 
 @pytest.mark.parametrize("name", list(KEYPOINT_SETS))

@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from synthetic import FACING, Scene, moving_person, see
 from video2rig.bounds import joint_angles
+from video2rig.contacts import Feet
 from video2rig.human import default_human
 from video2rig.ik import BodyModel, NobodySeen, Pose
 from video2rig.ik.prior import relaxed_pose
@@ -105,6 +106,17 @@ def test_feet_in_contact_are_held(scene: Scene) -> None:
         return float(np.linalg.norm(np.diff(heels, axis=0), axis=-1).mean())
 
     assert slide(held) < 0.4 * slide(free)
+
+
+@pytest.mark.parametrize("contacts", ["auto", "always"])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_no_foot_sinks_into_the_floor(seed: int, contacts: str) -> None:
+    moving = moving_person(np.random.default_rng(seed), frames=60, noise=2.0)
+    motion = solve(moving, contacts=contacts).motion
+    names = moving.keypoints.names
+    feet = Feet(BodyModel.for_keypoints(motion.skeleton, names))
+    height = keypoint_positions(motion, names)[:, feet.keypoints, 2] - feet.standing
+    assert height.min() > -0.02
 
 
 @pytest.mark.parametrize("name", ["athlete", "kinepose", "opensim"])
