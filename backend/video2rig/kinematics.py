@@ -8,7 +8,6 @@ transforms and rotations by the degrees of freedom, from the root to each joint.
 from __future__ import annotations
 
 import itertools
-from typing import NamedTuple
 
 import numpy as np
 import roma
@@ -18,14 +17,6 @@ from torch import Tensor
 from .keypoints import sites
 from .motion import Motion
 from .skeleton import Skeleton
-
-
-class _Level(NamedTuple):
-    """Joints equally far from the root, which are computed at once: their numbers, and their parents' places among
-    those of the level before."""
-
-    joints: Tensor
-    parents: Tensor
 
 
 class KinematicChain:
@@ -46,7 +37,7 @@ class KinematicChain:
         self.axis_order = torch.tensor(
             [["XYZ".index(axis) for axis in order] for order in skeleton.euler_order], device=device
         )
-        self._levels, self._in_order = _levels(skeleton.parents, device)
+        self._by_level, self._in_order, self._above = _levels(skeleton.parents, device)
 
     def local_rotations(self, angles: Tensor) -> Tensor:
         """Return local rotation matrices from Euler angles.
@@ -92,14 +83,17 @@ class KinematicChain:
         Returns:
             Positions [..., J, 3], metres, and global rotations [..., J, 3, 3].
         """
-        in_parent = self.rest_rotation @ local_rotation
-        offset = self.offset if offset is None else offset
+        in_parent = (self.rest_rotation @ local_rotation)[..., self._by_level, :, :]
+        offset = (self.offset if offset is None else offset)[..., self._by_level, :, None]
         positions, rotations = [root_position[..., None, :]], [in_parent[..., :1, :, :]]
-        for level in self._levels:
-            before = rotations[-1][..., level.parents, :, :]
-            step = before @ offset[..., level.joints, :, None]
-            positions.append(positions[-1][..., level.parents, :] + step[..., 0])
-            rotations.append(before @ in_parent[..., level.joints, :, :])
+        begin = 1
+        for above in self._above:
+            level = slice(begin, begin + len(above))
+            before = rotations[-1].index_select(-3, above)
+            step = (before @ offset[..., level, :, :])[..., 0]
+            positions.append(positions[-1].index_select(-2, above) + step)
+            rotations.append(before @ in_parent[..., level, :, :])
+            begin = level.stop
         in_order = self._in_order
         return torch.cat(positions, dim=-2)[..., in_order, :], torch.cat(rotations, dim=-3)[..., in_order, :, :]
 
@@ -110,22 +104,19 @@ class KinematicChain:
         return first, second, third
 
 
-def _levels(parents: tuple[int, ...], device: torch.device | str) -> tuple[list[_Level], Tensor]:
-    """Return the levels below the root, and the place [J] of each joint among those of all levels in a row."""
+def _levels(parents: tuple[int, ...], device: torch.device | str) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Return the joints [J] level by level, equally far from the root; the place [J] of each joint in that order; and
+    for each level below the root the places of its joints' parents in the level before."""
     depth = np.zeros(len(parents), dtype=int)
     for joint, parent in enumerate(parents[1:], start=1):
         depth[joint] = depth[parent] + 1
-    joints = [np.flatnonzero(depth == level) for level in range(depth.max() + 1)]
-    levels = [
-        _Level(
-            *(
-                torch.tensor(numbers, device=device)
-                for numbers in (own, np.searchsorted(before, np.array(parents)[own]))
-            )
-        )
-        for before, own in itertools.pairwise(joints)
-    ]
-    return levels, torch.tensor(np.argsort(np.concatenate(joints)), device=device)
+    levels = [np.flatnonzero(depth == level) for level in range(depth.max() + 1)]
+    by_level = np.concatenate(levels)
+    above = [np.searchsorted(before, np.array(parents)[own]) for before, own in itertools.pairwise(levels)]
+    by_level, in_order, *above = (
+        torch.tensor(places, device=device) for places in (by_level, by_level.argsort(), *above)
+    )
+    return by_level, in_order, above
 
 
 def elementary_rotations(angles: Tensor) -> Tensor:

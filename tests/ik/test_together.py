@@ -15,8 +15,12 @@ from scipy.spatial.transform import Rotation
 from test_from_markers import hidden, seen, wandering
 
 from video2rig.human import default_human
-from video2rig.ik import NobodySeen, dispatch, solve_markers, solve_markers_together
-from video2rig.keypoints import KEYPOINT_SETS
+from video2rig.ik import BodyModel, NobodySeen, Pose, dispatch, solve_markers, solve_markers_together, solver
+from video2rig.ik.from_markers import sequence_of_points
+from video2rig.ik.sequence import ORDER, jumping
+from video2rig.ik.smoothness import Smoothness
+from video2rig.ik.variances import sample_posterior, with_estimated_noise
+from video2rig.keypoints import KEYPOINT_SETS, sites
 from video2rig.markers import Markers, MarkersError
 from video2rig.motion import Motion
 
@@ -159,6 +163,42 @@ def test_the_way_of_gpus_gives_what_the_compiled_one_gives(
         alone = solve_markers(default_human(), many[0], estimate_lengths=estimate_lengths)
     for motion, compiled in zip([*together, alone], [*expected, expected[0]], strict=True):
         check_same(motion, compiled)
+
+
+@pytest.mark.parametrize("estimate_lengths", [True, False])
+def test_a_step_mixes_no_devices_and_reads_nothing_back(estimate_lengths: bool) -> None:
+    # tensors on the meta device have no values: to read one fails, and so does to mix them with those of the CPU
+    device, count, frames = torch.device("meta"), 3, 12
+    model = BodyModel(default_human(), sites(default_human(), NAMES), device=device)
+
+    def array(*shape: int) -> torch.Tensor:
+        return torch.zeros(shape, dtype=torch.float64, device=device)
+
+    times = np.arange(frames) / 30
+    people = sequence_of_points(
+        model, times, array(count, frames, len(NAMES), 3), array(count, frames, len(NAMES)), estimate_lengths
+    )
+    objective = people.objective
+    if not estimate_lengths:
+        objective = objective.given(array(count, frames, model.groups))
+    smoothness = Smoothness(times, array(count, model.size), 1 / 30, ORDER, jumping(model))
+    pose = Pose(array(count, frames, 3), array(count, frames, 3, 3), array(count, frames, len(model.lower)))
+    shared = array(count, model.groups if estimate_lengths else 0)
+    for _ in range(2):  # the second time with a noise of each clip
+        equations = objective.normal_equations(pose, shared, objective.linearise(pose, shared))
+        differences = smoothness.differences(pose)
+        equations.gradient.add_(smoothness.gradient(differences))
+        held = solver.bound_by_range(model, pose, equations.gradient)
+        bands, prior = smoothness.hessian_bands(differences), objective.shared_equations(shared)
+        step, shared_step, failed = solver._step(equations, bands, held, array(count), prior, False)
+        moved = model.retract(pose, step)
+        for tensor in (moved.root_position, moved.root_rotation, moved.angles, shared_step, failed):
+            assert tensor.device == device
+        posterior = sample_posterior(objective, smoothness, pose, shared, None, one_person=False)
+        objective = objective.over(with_estimated_noise(objective.evidence, posterior, one_person=False))
+        assert objective.evidence[0].deviation is not None
+        assert objective.evidence[0].deviation.shape == (count, frames)
+        assert objective.misses(pose, shared).device == device
 
 
 @needs_cuda

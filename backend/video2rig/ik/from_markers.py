@@ -21,7 +21,7 @@ from .sequence import WINDOW, Progress, estimate, solve_all, with_deviations
 from .sequence import Sequence as People
 from .swaps import Mirror, find_swaps, mirror_by_places, relabelled
 from .threads import one_thread
-from .to_motion import NobodySeen, fill_gaps, joint_confidence, to_motion
+from .to_motion import NobodySeen, fill_gaps, joint_confidence, to_motions
 
 _LEAST_NOISE = 1e-4
 """Metres: markers without noise are still not followed further than the arithmetic goes."""
@@ -200,13 +200,17 @@ def _solve_batch(
     if estimate_lengths:
         lengths = shared[:, : model.groups]
     trusts = joint_confidence(model, confidence, found.misses(pose, shared))
-    motions = []
-    for number, clip in enumerate(clips):
-        trust = confidence.new_zeros(len(clip.seen), len(model.skeleton))
-        trust[torch.from_numpy(clip.seen).to(model.device)] = trusts[number]
-        filled = fill_gaps(pose[number], clip.times, clip.all_times)
-        motions.append(to_motion(model, lengths[number], filled, trust, clip.all_times))
-    return motions
+    poses = [fill_gaps(pose[number], clip.times, clip.all_times) for number, clip in enumerate(clips)]
+    spread = [_spread(trust, clip) for trust, clip in zip(trusts, clips, strict=True)]
+    return to_motions(model, lengths, poses, spread, [clip.all_times for clip in clips])
+
+
+def _spread(trust: Tensor, clip: _Clip) -> Tensor:
+    """Return the confidence [T, J] of all frames, 0 where nothing was seen."""
+    if clip.seen.all():
+        return trust
+    spread = trust.new_zeros(len(clip.seen), trust.shape[1])
+    return spread.index_copy(0, torch.from_numpy(np.flatnonzero(clip.seen)).to(trust.device), trust)
 
 
 def sequence_of_points(

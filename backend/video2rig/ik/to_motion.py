@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,15 +31,28 @@ def to_motion(
     provenance: dict[str, Any] | None = None,
 ) -> Motion:
     """Return poses [T] of a body with [G] logarithms of lengths as a motion; confidence is [T, J]."""
-    return Motion(
-        model.lengths.apply(model.skeleton, lengths.cpu().numpy()),
-        times,
-        local_quaternions(model, pose),
-        pose.root_position.cpu().numpy(),
-        confidence.clamp(0, 1).cpu().numpy(),
-        contacts,
-        provenance or {},
-    )
+    (motion,) = to_motions(model, lengths[None], [pose], [confidence], [times])
+    return replace(motion, contacts=contacts, provenance=provenance or {})
+
+
+def to_motions(
+    model: BodyModel, lengths: Tensor, poses: list[Pose], confidences: list[Tensor], all_times: list[np.ndarray]
+) -> list[Motion]:
+    """Return clips as motions, read from the device all at once.
+
+    Args:
+        model: The body. lengths: [B, G] logarithms of its lengths in each clip.
+        poses: Of each clip [T], confidences [T, J] and times [T], seconds.
+    """
+    together = Pose.concatenate(poses)
+    quaternions, position = local_quaternions(model, together), together.root_position.cpu().numpy()
+    confidence, stretch = torch.cat(confidences).clamp(0, 1).cpu().numpy(), lengths.cpu().numpy()
+    ends = np.cumsum([len(times) for times in all_times])[:-1]
+    parts = (np.split(array, ends) for array in (quaternions, position, confidence))
+    return [
+        Motion(model.lengths.apply(model.skeleton, own), times, *arrays)
+        for own, times, *arrays in zip(stretch, all_times, *parts, strict=True)
+    ]
 
 
 def local_quaternions(model: BodyModel, pose: Pose) -> np.ndarray:

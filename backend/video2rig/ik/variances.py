@@ -47,7 +47,7 @@ def sample_posterior(
     smoothness: Smoothness,
     pose: Pose,
     shared: Tensor,
-    generator: torch.Generator,
+    generator: torch.Generator | None,
     *,
     one_person: bool,
 ) -> Posterior:
