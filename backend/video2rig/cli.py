@@ -49,7 +49,6 @@ def _parser() -> argparse.ArgumentParser:
     solve.add_argument(
         "--fov", type=float, metavar="DEG", help="field of view across the longer side of the picture, degrees"
     )
-    solve.add_argument("--estimate-fov", action="store_true", help="take the field of view for a first guess")
     solve.add_argument("--tilt", type=float, metavar="DEG", help="how far the camera looks down, degrees")
     solve.add_argument(
         "--smoothing",
@@ -152,7 +151,6 @@ def _solve(options: argparse.Namespace) -> int:
         smoothing_hz=options.smoothing,
         height=options.height,
         field_of_view=_degrees(options.fov),
-        estimate_field_of_view=options.estimate_fov,
         tilt=_degrees(options.tilt),
         contacts=options.contacts,
         rom=options.rom,

@@ -176,7 +176,7 @@ def solve_keypoints(
         camera,
         settings.smoothing_hz,
         estimate_lengths=skeleton is None,
-        estimate_focal=settings.estimate_field_of_view,
+        estimate_focal=settings.field_of_view is None,
         progress=of_stage("measuring the body"),
     )
     model, feet = solver.model, Feet(solver.model)

@@ -42,8 +42,8 @@ class Settings:
             from the motion.
         height: Standing height of the person, metres; None takes an average adult. It alone sets the scale: one
             camera cannot tell a tall person far away from a short one nearby.
-        field_of_view: Angle across the longer side of the picture, radians; None takes that of a common phone.
-        estimate_field_of_view: Whether that angle is only a first guess, and estimated with the pose.
+        field_of_view: Angle across the longer side of the picture, radians; None estimates it with the pose, from that
+            of a common phone.
         tilt: How far the camera looks down (positive) or up, radians; None estimates it from the person.
         contacts: Whether feet that rest on the floor are found and held still: ``"off"``, ``"auto"``, or ``"always"``
             for a person who never leaves the floor.
@@ -55,7 +55,6 @@ class Settings:
     smoothing_hz: float | None = 6.0
     height: float | None = None
     field_of_view: float | None = None
-    estimate_field_of_view: bool = False
     tilt: float | None = None
     contacts: str = "auto"
     rom: str = "clinical"
@@ -73,11 +72,6 @@ class Settings:
                 raise SettingsError(f"settings: {name} is {value!r}; {bounds}")
             if not lower <= value <= upper:
                 raise SettingsError(f"settings: {name} is {value * factor:g} {unit}; {bounds}")
-
-        if not isinstance(self.estimate_field_of_view, bool):
-            raise SettingsError(
-                f"settings: estimate_field_of_view is {self.estimate_field_of_view!r}; it must be true or false"
-            )
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as plain JSON values."""

@@ -37,7 +37,7 @@ _LENGTH_DEVIATION = 0.06
 _STATURE_DEVIATION = 0.003
 _STATURE_ROLES = ("spine_lower", "spine_middle", "spine_upper", "neck", "head", "left_knee", "left_ankle")
 
-_FOCAL_DEVIATION = 0.15
+_FOCAL_DEVIATION = 0.1
 """How far a camera's focal length strays from that of a common phone, of its logarithm."""
 
 _INDEPENDENT_FRAMES = 30
