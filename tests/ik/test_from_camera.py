@@ -8,9 +8,11 @@ import torch
 
 from synthetic import NAMES, Scene, moving_person, see
 from video2rig.human import default_human
-from video2rig.ik import BodyModel, CameraSolver, NobodySeen, Solution
+from video2rig.ik import BodyModel, CameraSolver, NobodySeen, RotationPrior, Solution
 from video2rig.ik import sequence as sequence_module
 from video2rig.keypoints import Keypoints
+
+_ARM = ("elbow", "wrist", "index", "pinky", "thumb")
 
 
 def solve(scene: Scene, keypoints: Keypoints | None = None, hz: float = 15.0) -> tuple[CameraSolver, Solution]:
@@ -151,3 +153,39 @@ def test_measuring_the_body_may_be_aborted() -> None:
 
     with pytest.raises(Stop):
         CameraSolver(default_human(), scene.keypoints, scene.camera, 6.0, progress=abort)
+
+
+def test_a_guessed_focal_length_is_corrected() -> None:
+    """The person comes near: how much larger than the rest of them what is nearest looks tells the distance."""
+    scene = moving_person(np.random.default_rng(10), frames=60)
+    position = scene.pose.root_position.clone()
+    position[:, 2] = torch.linspace(5.0, 1.8, 60, dtype=torch.float64)
+    pose = dataclasses.replace(scene.pose, root_position=position)
+    keypoints = see(scene.model, pose, scene.camera, scene.keypoints.times, np.random.default_rng(0))
+    off = []
+    for factor in (0.8, 1.25):
+        guess = dataclasses.replace(scene.camera, focal=scene.camera.focal * factor)
+        found = CameraSolver(default_human(), keypoints, guess, 15.0, estimate_focal=True).camera.focal
+        off.append(abs(np.log(found / scene.camera.focal)))
+        kept = CameraSolver(default_human(), keypoints, guess, 15.0).camera.focal
+        assert kept == guess.focal
+    assert max(off) < 0.5 * np.log(1.25)
+
+
+def test_a_regressions_rotations_tell_what_no_keypoint_does() -> None:
+    scene = moving_person(np.random.default_rng(11), frames=20)
+    hidden = [k for k, name in enumerate(NAMES) if name.startswith("left_") and name[5:] in _ARM]
+    confidence = scene.keypoints.confidence.copy()
+    confidence[:, hidden] = 0.0
+    keypoints = dataclasses.replace(scene.keypoints, confidence=confidence)
+    model = scene.model
+    rotation = model.chain.local_rotations(model.full_angles(scene.pose.angles)).clone()
+    rotation[:, 0] = scene.pose.root_rotation
+    whitening = np.zeros(rotation.shape)
+    whitening[:] = np.eye(3) / np.radians(3.0)
+    elbow = model.skeleton.index("left_elbow")
+    apart = []
+    for prior in (None, RotationPrior(rotation.numpy(), whitening)):
+        solver = CameraSolver(default_human(), keypoints, scene.camera, 15.0, prior=prior)
+        apart.append(errors(scene, solver, solver.solve())[1][:, elbow].mean())
+    assert apart[0] > 10 and apart[1] < 2

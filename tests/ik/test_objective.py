@@ -41,7 +41,8 @@ def all_evidence(rng: np.random.Generator, points: Tensor, robust: bool) -> list
         Positions(points + 0.2 * numbers(rng, *points.shape), confidence, small, small, robust),
         Rays(camera + 0.05 * numbers(rng, *camera.shape), confidence, numbers(rng, *shape[:2], least=3, most=5), small,
              small, robust),
-        Directions(POINTS, direction, numbers(rng, *shape[:2], len(PAIRS), least=0), small.expand(3), small, robust),
+        Directions(POINTS, direction, numbers(rng, *shape[:2], len(PAIRS), least=0), small.expand(3), small.expand(3),
+                   robust),
         Contacts(axes, points @ axes.T + 0.1, numbers(rng, *points.shape, least=-9, most=9).clamp_min(0)),
         Floor(up, (points @ up).flatten(0, 1).mean(0), numbers(rng, POINTS, least=0, most=20)),
     ]  # fmt: skip
@@ -69,7 +70,7 @@ def problem(seed: int, *, zoom: bool = True, robust: bool = True, prior: bool = 
 
 
 @given(seeds, st.booleans(), st.booleans())
-@settings(max_examples=8)
+@settings(max_examples=4)
 def test_the_gradient_is_that_of_the_cost(seed: int, zoom: bool, robust: bool) -> None:
     objective, pose, shared = problem(seed, zoom=zoom, robust=robust)
     equations = objective.normal_equations(pose, shared, objective.linearise(pose, shared))

@@ -47,8 +47,12 @@ def test_reprojection_by_the_focal_length(seed: int) -> None:
     rng, points = draw(seed)
     points[..., 2] = torch.tensor(rng.uniform(0.3, 3, SHAPE))
     rays, weight, step = torch.tensor(rng.normal(size=(*SHAPE, 2))), torch.tensor(rng.uniform(0, 50, SHAPE)), 1e-6
-    ahead, behind = (terms.reprojection(points, rays * math.exp(-zoom), weight).value for zoom in (step, -step))
-    assert close(terms.reprojection_by_zoom(rays, weight), (ahead - behind) / (2 * step))
+
+    def values(zoom: float) -> Tensor:
+        return terms.reprojection(points, rays * math.exp(-zoom), weight * math.exp(zoom)).value
+
+    derivative = terms.reprojection_by_zoom(terms.reprojection(points, rays, weight), rays, weight)
+    assert close(derivative, (values(step) - values(-step)) / (2 * step))
 
 
 def test_a_point_behind_the_camera_is_pulled_to_its_ray_with_a_finite_force() -> None:

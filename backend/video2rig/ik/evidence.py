@@ -77,7 +77,7 @@ class Positions(_Noisy):
         """Return :func:`terms.positions`."""
         return terms.positions(features, self.target, self.confidence / self.deviation[..., None])
 
-    def by_zoom(self, zoom: Tensor | None) -> None:
+    def by_zoom(self, rows: Rows, zoom: Tensor | None) -> None:
         """Return None: no camera is involved."""
 
 
@@ -108,17 +108,19 @@ class Rays(_Noisy):
 
     def rows(self, features: Tensor, zoom: Tensor | None) -> Rows:
         """Return :func:`terms.reprojection`."""
-        return terms.reprojection(features, self._zoomed(zoom), self._weight())
+        return terms.reprojection(features, self._zoomed(zoom), self._weight(zoom))
 
-    def by_zoom(self, zoom: Tensor | None) -> Tensor:
-        """Return the derivative [B, T, K, 2] of the residuals by the logarithm of the focal length's factor."""
-        return terms.reprojection_by_zoom(self._zoomed(zoom), self._weight())
+    def by_zoom(self, rows: Rows, zoom: Tensor | None) -> Tensor:
+        """Return the derivative [B, T, K, 2] of residuals by the logarithm of the focal length's factor."""
+        return terms.reprojection_by_zoom(rows, self._zoomed(zoom), self._weight(zoom))
 
     def _zoomed(self, zoom: Tensor | None) -> Tensor:
         return self.rays if zoom is None else self.rays * (-zoom).exp()[:, None, None, None]
 
-    def _weight(self) -> Tensor:
-        return self.confidence * self.depth[..., None] / self.deviation[..., None]
+    def _weight(self, zoom: Tensor | None) -> Tensor:
+        """Return inverse standard deviations of rays; of given pixels, which a longer focal length turns into less."""
+        weight = self.confidence * self.depth[..., None] / self.deviation[..., None]
+        return weight if zoom is None else weight * zoom.exp()[:, None, None]
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ class Directions(_Noisy):
         """Return :func:`terms.directions`."""
         return terms.directions(features, self.direction, self.confidence[..., None] / self.deviation[..., None, :])
 
-    def by_zoom(self, zoom: Tensor | None) -> None:
+    def by_zoom(self, rows: Rows, zoom: Tensor | None) -> None:
         """Return None: directions are taken as they are."""
 
 
@@ -180,7 +182,7 @@ class Contacts(_OverFrames):
         """Return :func:`terms.contact`."""
         return terms.contact(features, self.axes, self.target, self.weight)
 
-    def by_zoom(self, zoom: Tensor | None) -> None:
+    def by_zoom(self, rows: Rows, zoom: Tensor | None) -> None:
         """Return None: the floor is where it is."""
 
 
@@ -208,7 +210,7 @@ class Floor(_OverFrames):
         """Return :func:`terms.floor`."""
         return terms.floor(features, self.up, self.level, self.weight)
 
-    def by_zoom(self, zoom: Tensor | None) -> None:
+    def by_zoom(self, rows: Rows, zoom: Tensor | None) -> None:
         """Return None: the floor is where it is."""
 
 

@@ -121,7 +121,7 @@ class Objective:
             rows = item.rows(features[:, :, item.where], zoom)
             scale = ROBUST_SCALE if item.robust else math.inf
             cost = cost + gather(rows, scale, pull[:, :, item.where], information[:, :, item.where])
-            turned = item.by_zoom(zoom)
+            turned = item.by_zoom(rows, zoom)
             if by_zoom is not None and zoom_gradient is not None and zoom_hessian is not None and turned is not None:
                 turned = turned / (1.0 + rows.value.square().sum(-1, keepdim=True) / scale**2)
                 rows = robust(rows, scale)[1]

@@ -44,12 +44,16 @@ def reprojection(points: Tensor, rays: Tensor, weight: Tensor) -> Rows:
     return Rows((projected - rays) * weight[..., None], by_point)
 
 
-def reprojection_by_zoom(rays: Tensor, weight: Tensor) -> Tensor:
+def reprojection_by_zoom(rows: Rows, rays: Tensor, weight: Tensor) -> Tensor:
     """Return the derivative [..., K, 2] of :func:`reprojection` by the logarithm of the focal length.
 
-    Pixels are what was seen: a longer focal length makes smaller angles of them.
+    Pixels are what was seen, and what is missed: a longer focal length makes smaller angles of them, and makes an angle
+    count the more.
+
+    Args:
+        rows: From :func:`reprojection`. rays, weight: As there, under the present focal length.
     """
-    return rays * weight[..., None]
+    return rows.value + rays * weight[..., None]
 
 
 def positions(points: Tensor, target: Tensor, weight: Tensor) -> Rows:
