@@ -14,6 +14,7 @@ from ..keypoints import sites as human_sites
 from ..markers import Markers, MarkersError
 from ..motion import Motion
 from ..skeleton import Skeleton
+from . import dispatch
 from .evidence import Positions
 from .model import BodyModel, Sites
 from .objective import Objective
@@ -29,8 +30,9 @@ _LEAST_NOISE = 1e-4
 _SAME_TIME = 1e-6
 """Seconds to which times agree of clips that are solved side by side."""
 
-_FRAMES_AT_ONCE = 40_000
-"""Clips of so many frames are solved side by side at most: on a GPU, a frame takes about half a megabyte."""
+_FRAMES_AT_ONCE, _FRAMES_AT_ONCE_COMPILED = 40_000, 1_000
+"""Clips of so many frames are solved side by side at most. On a GPU, a frame takes about half a megabyte; the compiled
+kernels go clip by clip, and gain nothing from more than their caches hold."""
 
 _LENGTH_DEVIATION, _SIZE_DEVIATION = 0.1, 0.15
 """How far single lengths stray from the skeleton's, and all of them together: of their logarithms."""
@@ -129,7 +131,8 @@ def solve_markers_together(
         mirror = mirror_by_places(names, skeleton, sites)
         clips = [_Clip.of(markers, mirror) for markers in many]
         done, total = 0, sum(len(clip) for clip in clips)
-        for batch in _batches(clips):
+        most = _FRAMES_AT_ONCE_COMPILED if dispatch.is_compiled(model.device) else _FRAMES_AT_ONCE
+        for batch in _batches(clips, most):
             chosen, share = [clips[number] for number in batch], sum(len(clips[number]) for number in batch)
 
             def batch_progress(frames: int, of: int, done: int = done, share: int = share) -> None:
@@ -171,14 +174,14 @@ class _Clip:
         return len(self.times)
 
 
-def _batches(clips: list[_Clip]) -> Iterator[list[int]]:
-    """Return the numbers of clips that are solved together: of equal times, and not too many frames at once."""
+def _batches(clips: list[_Clip], most: int) -> Iterator[list[int]]:
+    """Return the numbers of clips that are solved together: of equal times, of so many frames at most."""
     alike: dict[tuple[int, ...], list[int]] = {}
     for number, clip in enumerate(clips):
         ticks = tuple(np.rint((clip.times - clip.times[0]) / _SAME_TIME).astype(np.int64).tolist())
         alike.setdefault(ticks, []).append(number)
     for ticks, numbers in alike.items():
-        size = 1 if len(ticks) > WINDOW else max(_FRAMES_AT_ONCE // len(ticks), 1)
+        size = 1 if len(ticks) > WINDOW else max(most // len(ticks), 1)
         for begin in range(0, len(numbers), size):
             yield numbers[begin : begin + size]
 
