@@ -36,6 +36,9 @@ _STUCK = 1.5
 
 _FEW = 5
 
+_HASTY = 1.0
+"""A twist whose squared acceleration is above so many times the expected one is hasty."""
+
 _TRIAL_STEPS = 6
 
 _ABOUT = 3
@@ -172,7 +175,7 @@ def follow_neighbours(
     """
     if not branches:
         return pose, shared, cost
-    stuck, doubtful = _doubtful(objective, branches, pose, shared, fixed)
+    stuck, doubtful = _doubtful(objective, smoothness, branches, pose, shared, fixed)
     runs = _runs(doubtful)
     if not runs:
         return pose, shared, cost
@@ -244,22 +247,40 @@ def _runs(doubtful: Tensor) -> list[_Run]:
 
 
 def _doubtful(
-    objective: Objective, branches: list[Branch], pose: Pose, shared: Tensor, fixed: int
+    objective: Objective, smoothness: Smoothness, branches: list[Branch], pose: Pose, shared: Tensor, fixed: int
 ) -> tuple[Tensor, Tensor]:
     """Return where branches are stuck, and where they may be, [B, T, branches] bool.
 
-    Branches that may be stuck in all frames of a clip have nothing to be led by, and are not doubtful.
+    A straight limb may be where its twist is hasty. Branches that may be stuck in all frames of a clip have nothing to
+    be led by, and are not doubtful.
     """
     square = _errors(objective, branches, pose, shared).square().movedim(-1, 1)
     few = min(_FEW, square.shape[-1] - (square.shape[-1] + 1) % 2)
     errors = torch.nn.functional.avg_pool1d(square, few, 1, few // 2, count_include_pad=False).movedim(1, -1).sqrt()
     stuck = errors >= _STUCK
     doubtful = stuck.clone()
+    differences = smoothness.differences(pose)
+    haste = differences.value.square() * smoothness.weight_of_clips
     for number, branch in enumerate(branches):
         if branch.hinge is not None:
-            doubtful[..., number] |= (pose.angles[..., branch.hinge] - branch.straight).abs() <= _BENT
+            straight = (pose.angles[..., branch.hinge] - branch.straight).abs() <= _BENT
+            doubtful[..., number] |= _hasty(straight, haste[..., ROOT_DOFS + branch.twisting].mean(-1))
     stuck[:, :fixed] = doubtful[:, :fixed] = False
     return stuck, doubtful & ~doubtful.all(1, keepdim=True)
+
+
+def _hasty(straight: Tensor, haste: Tensor) -> Tensor:
+    """Return those runs of straight frames [B, T] in or about which a twist accelerates unusually.
+
+    Args:
+        haste: [B, T - order] squared accelerations, 1 being what is expected.
+    """
+    hurried = haste.cpu().numpy() > _HASTY
+    result = torch.zeros_like(straight)
+    for clip, _, begin, end in _runs(straight[..., None]):
+        if hurried[clip, max(begin - _ABOUT, 0) : end + _ABOUT].any():
+            result[clip, begin:end] = True
+    return result
 
 
 class _Guesses(NamedTuple):
