@@ -45,6 +45,10 @@ addons: $(VENV)/ready ## the add-on's zips for all platforms
 benchmarks: setup ## the tables that this README quotes
 	$(BIN)/python benchmarks/sample.py
 	$(BIN)/python benchmarks/real_video.py
+	$(BIN)/python benchmarks/ik_accuracy.py
+	$(BIN)/python benchmarks/ik_speed.py
+	$(BIN)/python benchmarks/live.py
+	$(BIN)/python benchmarks/opensim_angles.py
 	$(BIN)/python benchmarks/memory.py --minutes 20 --fps 3 --image docs/images/memory.png
 
 .PHONY: weights
