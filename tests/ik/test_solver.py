@@ -6,7 +6,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from small_problems import Problem, chain, disturbed, problem, solve_densely
@@ -74,10 +74,12 @@ def test_no_angle_leaves_its_range(seed: int, smooth: bool, lengths: bool) -> No
 @given(bodies(max_joints=4), seeds, st.integers(1, 5))
 @settings(max_examples=15)
 def test_any_body_is_solved_to_a_stationary_point(model, seed: int, frames: int) -> None:
-    """Bodies whose points tell too little, single joints and those without a free angle among them."""
+    """Bodies whose points tell too little, single joints and those without a free angle among them.
+
+    A root that turns by half a revolution from one frame to the next is left out: the turn itself jumps there.
+    """
     rng = np.random.default_rng(seed)
-    truth = random_pose(model, rng, 1, frames)
-    start = model.retract(truth, torch.tensor(rng.normal(0, 0.2, (1, frames, model.size))))
+    truth, start = random_pose(model, rng, 1, frames), random_pose(model, rng, 1, frames)
     deviation = torch.tensor(0.02, dtype=torch.float64)
     points = model.points(truth)
     spots = Positions(points, torch.ones(points.shape[:3]).double(), deviation, deviation, robust=False)
@@ -86,6 +88,7 @@ def test_any_body_is_solved_to_a_stationary_point(model, seed: int, frames: int)
     smoothness = Smoothness(np.arange(frames) / 30, torch.ones(model.size).double(), 1 / 30)
     pose, shared, _ = solver.solve(objective, smoothness, start, torch.zeros(1, 0).double(), **EXACTLY)
     differences = smoothness.differences(pose)
+    assume((differences.turn.norm(dim=-1) < np.pi - 0.01).all())
     equations = objective.normal_equations(pose, shared, objective.linearise(pose, shared))
     gradient = equations.gradient + smoothness.gradient(differences)
     held = solver.bound_by_range(model, pose, gradient)

@@ -130,7 +130,7 @@ class CameraSolver:
                 observation = observe(keypoints, self.camera)[seen]
             fitted = model.lengths.apply(skeleton, lengths.numpy())
             self.model = BodyModel.for_keypoints(fitted, keypoints.names, observation.pairs.numpy())
-        self._sequence_ = self._sequence(self.model, observation, None, False)
+        self._fitted = self._sequence(self.model, observation, None, False)
         self._estimates = replace(self._estimates, shared=self._estimates.shared[:, :0])
 
     def solve(self, progress: Progress = lambda done, total: None) -> Solution:
@@ -139,7 +139,7 @@ class CameraSolver:
         Args:
             progress: Called with frames done and their total; may raise to abort.
         """
-        return self._solve(self._sequence_, self._start, progress)
+        return self._solve(self._fitted, self._start, progress)
 
     def solve_again(
         self, solution: Solution, contacts: Contacts, floor: Floor, progress: Progress = lambda done, total: None
@@ -147,8 +147,8 @@ class CameraSolver:
         """Solve anew from an earlier solution, with places that points of the T frames keep, and above a floor."""
         seen = torch.from_numpy(np.flatnonzero(self._seen))
         held = contacts.mapped(lambda array: array[:, seen])
-        objective = self._sequence_.objective
-        sequence = replace(self._sequence_, objective=objective.over([*objective.evidence, held, floor]))
+        objective = self._fitted.objective
+        sequence = replace(self._fitted, objective=objective.over([*objective.evidence, held, floor]))
         return self._solve(sequence, solution.pose[seen].reshape(1, len(seen)), progress)
 
     def _solve(self, sequence: Sequence, start: Pose | None, progress: Progress) -> Solution:
