@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From the mocap's skeleton to the default human: every bone takes the orientation of its segment.
+
+Between a segment and its bone lies one constant rotation, for both are known in the same T-pose. What is found so is
+made what the human's joints can do: knees are hinges, wrists do not twist, and all angles are inside their range.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from video2rig.skeleton import Skeleton
+
+from .database import TO_Z_UP, Database, anatomical, euler_angles, smooth_angle
+
+SEGMENTS = {
+    "spine": "pelvis",
+    "spine.003": "chest",
+    "spine.004": "neck",
+    "spine.006": "head",
+    "shoulder": "clavicle",
+    "upper_arm": "upperarm",
+    "forearm": "forearm",
+    "hand": "hand",
+    "thigh": "thigh",
+    "shin": "shank",
+    "foot": "foot",
+    "toe": "toes",
+}
+"""The mocap's segment that a bone follows; bones that are not here share what lies between those around them."""
+
+_ARM = ("upper_arm", "forearm", "hand")
+
+
+def segment(bone: str) -> str | None:
+    """Return the mocap's name of the segment that a bone follows, or None."""
+    stem, _, side = bone.rpartition(".")
+    if side not in ("L", "R"):
+        return SEGMENTS.get(bone)
+    return f"{side.lower()}_{SEGMENTS[stem]}"
+
+
+def t_pose(skeleton: Skeleton) -> np.ndarray:
+    """Return the world frames [J, 3, 3] of the default human's bones in a T-pose: at rest, but for raised arms."""
+    frames = skeleton.rest_matrices()[:, :3, :3].copy()
+    for joint, bone in enumerate(skeleton.names):
+        if bone.split(".")[0] in _ARM:
+            along, sideways = frames[joint, :, 1], np.array([1.0 if bone.endswith("L") else -1.0, 0.0, 0.0])
+            axis = np.cross(along, sideways)
+            raised = Rotation.from_rotvec(axis / np.linalg.norm(axis) * np.arccos(along @ sideways))
+            frames[joint] = raised.as_matrix() @ frames[joint]
+    return frames
+
+
+def bone_orientations(database: Database, skeleton: Skeleton) -> np.ndarray:
+    """Return what the mocap says of each bone's world orientation, [N, J, 3, 3], Z up.
+
+    Args:
+        skeleton: With the bones of the default human.
+    """
+    local = np.concatenate([anatomical(database.joints, database.rotations[clip]) for clip in database.clips.values()])
+    turned = local
+    turned[:, 0] = TO_Z_UP @ local[:, 0]
+    for joint, parent in enumerate(database.parents):
+        if parent >= 0:
+            turned[:, joint] = turned[:, parent] @ local[:, joint]
+    rest = t_pose(skeleton)
+    found = np.zeros((len(turned), len(skeleton), 3, 3))
+    for joint, bone in enumerate(skeleton.names):
+        name = segment(bone)
+        if name is not None:
+            found[:, joint] = turned[:, database.joints.index(name)] @ TO_Z_UP.T @ rest[joint]
+    _share_the_spine(found, skeleton, rest)
+    for side in "LR":
+        _untwist_wrist(found, skeleton, side)
+        for clip in database.clips.values():
+            _hinge_knee(found[clip], skeleton, side)
+    return found
+
+
+def _share_the_spine(orientations: np.ndarray, skeleton: Skeleton, rest: np.ndarray) -> None:
+    """Let three joints bend alike between pelvis and chest, as their equal ranges of motion do."""
+    pelvis, chest = (skeleton.index(bone) for bone in ("spine", "spine.003"))
+    base = Rotation.from_matrix(orientations[:, pelvis] @ rest[pelvis].T)
+    bend = (base.inv() * Rotation.from_matrix(orientations[:, chest] @ rest[chest].T)).as_rotvec()
+    for part, bone in ((1 / 3, "spine.001"), (2 / 3, "spine.002")):
+        joint = skeleton.index(bone)
+        orientations[:, joint] = (base * Rotation.from_rotvec(part * bend)).as_matrix() @ rest[joint]
+
+
+def _untwist_wrist(orientations: np.ndarray, skeleton: Skeleton, side: str) -> None:
+    """Give the hand's turn about itself to the forearm: pronation is the forearm's."""
+    forearm, hand = (skeleton.index(f"{bone}.{side}") for bone in ("forearm", "hand"))
+    rest = skeleton.rest_rotation[hand]
+    wrist = (orientations[:, forearm] @ rest).transpose(0, 2, 1) @ orientations[:, hand]
+    twist = Rotation.from_matrix(wrist).as_euler("YXZ")[:, 0]
+    orientations[:, forearm] = orientations[:, forearm] @ rest @ _about("y", twist) @ rest.T
+
+
+def _hinge_knee(orientations: np.ndarray, skeleton: Skeleton, side: str) -> None:
+    """Turn the thigh about itself until knee, ankle and ball of the foot lie in the plane in which the knee bends.
+
+    A bent knee settles that turn and a straight one leaves it to the foot; each counts by its distance from the thigh's
+    axis. What the shank is off that plane after it is dropped.
+    """
+    thigh, shin, foot = (skeleton.index(f"{bone}.{side}") for bone in ("thigh", "shin", "foot"))
+    in_thigh = orientations[:, thigh].transpose(0, 2, 1)
+
+    def along(joint: int) -> np.ndarray:
+        return (in_thigh @ orientations[:, joint, :, 1, None])[..., 0]
+
+    # a bent knee takes the shank backwards, to the thigh's +Z; the foot points forwards
+    away = along(shin) - along(foot) * skeleton.length[foot] / skeleton.length[shin]
+    turn = _about("y", smooth_angle(away[:, 0], away[:, 2]))
+    shank = (turn.transpose(0, 2, 1) @ along(shin)[..., None])[..., 0]
+    orientations[:, thigh] = orientations[:, thigh] @ turn
+    orientations[:, shin] = orientations[:, thigh] @ _about("x", np.arctan2(shank[:, 2], shank[:, 1]))
+
+
+def _about(axis: str, angle: np.ndarray) -> np.ndarray:
+    """Return rotations [N, 3, 3] about a coordinate axis by angles [N], radians."""
+    return Rotation.from_euler(axis, angle[:, None]).as_matrix()
+
+
+def joint_rotations(orientations: np.ndarray, skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
+    """Return local rotations inside the range of motion, and how far each joint had been outside.
+
+    Joints are done from the root outwards, so that a bone whose parent was held back still takes its own orientation
+    where its range allows.
+
+    Args:
+        orientations: [N, J, 3, 3] of the bones in the world.
+
+    Returns:
+        Local rotations [N, J, 3, 3], and the angle [N, J] between each and what was asked for, radians.
+    """
+    local, turned = np.empty_like(orientations), np.empty_like(orientations)
+    excess = np.zeros(orientations.shape[:2])
+    for joint, parent in enumerate(skeleton.parents):
+        rest = skeleton.rest_rotation[joint]
+        base = np.broadcast_to(rest, orientations[:, 0].shape) if parent < 0 else turned[:, parent] @ rest
+        asked = base.transpose(0, 2, 1) @ orientations[:, joint]
+        if parent < 0:
+            local[:, joint], turned[:, joint] = asked, orientations[:, joint]
+            continue
+        order, bounds = skeleton.euler_order[joint], skeleton.rom[joint]
+        angles = euler_angles(asked, order, bounds).clip(*bounds.T)
+        made = Rotation.from_euler(order.lower(), angles[:, ["XYZ".index(axis) for axis in order]])
+        local[:, joint] = made.as_matrix()
+        turned[:, joint] = base @ local[:, joint]
+        excess[:, joint] = (made.inv() * Rotation.from_matrix(asked)).magnitude()
+    return local, excess
+
+
+def positions(local: np.ndarray, root: np.ndarray, skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
+    """Return joint positions [N, J, 3], metres, and bones' orientations [N, J, 3, 3] of local rotations and root [N, 3]."""
+    turned, placed = np.empty_like(local), np.empty(local.shape[:3], local.dtype)
+    for joint, parent in enumerate(skeleton.parents):
+        own = skeleton.rest_rotation[joint].astype(local.dtype) @ local[:, joint]
+        if parent < 0:
+            turned[:, joint], placed[:, joint] = own, root
+        else:
+            turned[:, joint] = turned[:, parent] @ own
+            placed[:, joint] = placed[:, parent] + turned[:, parent] @ skeleton.offset[joint].astype(local.dtype)
+    return placed, turned

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How far each joint's rotation in the mocap may be believed: what is frozen, wrong or glitching counts less."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import maximum_filter1d
+
+from video2rig.anatomy import split_role
+from video2rig.skeleton import Skeleton
+
+from .database import Database
+
+FROZEN_CLAVICLE = 0.1
+"""Most sources never move the collar bones: shoulders' motion is all in the upper arm."""
+
+FROZEN_TOES = 0.1
+STILL = np.radians(1.0)
+"""A toe joint whose rotation stays within this of its median over a clip is frozen."""
+
+TWISTED = {"elbow": 0.2, "wrist": 0.2, "shoulder": 0.7, "hip": 0.7, "knee": 0.8, "ankle": 0.7}
+"""Clips that went through DAZ's skeleton: forearm and hand are turned by 20 to 45 degrees, thigh and shank by 5 to 8."""
+
+TWISTED_SUBJECTS = ("cmu60", "cmu61", "cmu94", "cmu10")
+
+HAND_OFFSET = 0.5
+"""Clips named ``cmuexp`` have hands that are off by 8 degrees."""
+
+GLITCH_MARGIN = 3
+"""Frames on either side of a glitch that are not believed either."""
+
+WRIST_TWIST = 0.5
+"""Pronation is what mocap with two markers on a wrist tells worst, and the wrist has taken its twist from it."""
+
+
+def trust(database: Database, skeleton: Skeleton) -> np.ndarray:
+    """Return the weight [N, J] of each joint's rotation in a loss, 0 to 1."""
+    weight = np.ones((len(database.root), len(skeleton)), dtype=np.float32)
+    parts = np.array([split_role(role)[1] for role in skeleton.roles])
+    weight[:, parts == "clavicle"] = FROZEN_CLAVICLE
+    for (name, frames), subject in zip(database.clips.items(), database.subjects, strict=True):
+        clip = weight[frames]
+        if subject in TWISTED_SUBJECTS:
+            for part, least in TWISTED.items():
+                clip[:, parts == part] = least
+        if name.startswith("cmuexp"):
+            clip[:, parts == "wrist"] = HAND_OFFSET
+        for side in "LR":
+            toes = database.rotations[frames, database.joints.index(f"{side.lower()}_toes")]
+            if np.abs(toes - np.median(toes, axis=0)).max() < STILL:
+                clip[:, skeleton.index(f"toe.{side}")] = FROZEN_TOES
+        clip[maximum_filter1d(database.broken[frames], 2 * GLITCH_MARGIN + 1)] = 0.0
+    return weight
