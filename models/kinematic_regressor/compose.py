@@ -34,7 +34,7 @@ class Motions:
     """Windows of motion.
 
     Attributes:
-        angles: [B, T, J, 3] Euler angles about x, y, z in each joint's own order, radians; the root's are 0.
+        angles: [B, T, J, 3] Euler angles about x, y, z in each joint's own order, radians; the root's mean nothing.
         orientation: [B, T, 3, 3] of the root's bone in the world. path: [B, T, 3] of the root, metres.
         trust: [B, T, J] weight of a joint's rotation.
     """

@@ -19,6 +19,7 @@ _ROOT_COUNTS = 2.0
 _DOUBT, _OTHERS = 0.02, 0.1
 _ALL_LEARN = 0.05  # share of the alternatives' loss that goes to all of them, so that none is left untrained
 _EVERY = 4  # frames: doubt and alternatives are learnt from every fourth
+_SUREST = 0.01  # radians: about an axis that a joint has not, nothing is ever wrong, and doubt would fall for ever
 
 LIMBS: tuple[tuple[str, ...], ...] = tuple(
     tuple(f"{side}_{role}" for role in roles)
@@ -60,7 +61,7 @@ class Loss:
         wrong = rotation.detach()[:, ::_EVERY].transpose(-1, -2) @ batch.rotation[:, ::_EVERY]
         error = roma.rotmat_to_rotvec(wrong)
         log_deviation = log_deviation[:, ::_EVERY]
-        likelihood = 0.5 * (error * (-log_deviation).exp()).square() + log_deviation
+        likelihood = 0.5 * (error.square() + _SUREST**2) * (-2 * log_deviation).exp() + log_deviation
         return (likelihood * batch.trust[:, ::_EVERY, :, None]).mean()
 
     def _others(self, said: Prediction, rotation: Tensor, batch: Batch) -> Tensor:

@@ -51,7 +51,7 @@ def twist_errors(rotation: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Return the angles [T, J] of the twist, about each bone's own axis (its Y), from local rotations to the truth."""
     wrong = np.swapaxes(rotation, -1, -2) @ truth
     _, y, _, w = np.moveaxis(Rotation.from_matrix(wrong.reshape(-1, 3, 3)).as_quat(), -1, 0)
-    return np.abs(2 * np.arctan2(y, w)).reshape(wrong.shape[:-2]).clip(max=np.pi)
+    return 2 * np.arctan2(np.abs(y), np.abs(w)).reshape(wrong.shape[:-2])
 
 
 def without_offsets(vectors: np.ndarray) -> np.ndarray:

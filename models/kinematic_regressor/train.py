@@ -76,7 +76,7 @@ def main() -> None:
         batches.restore(state["random"])
         begin = state["step"]
     curve = (options.out / "curve.jsonl").open("a")
-    since, saved, sums = time.monotonic(), time.monotonic(), {}
+    since, saved, sums, summed = time.monotonic(), time.monotonic(), {}, 0
     for step in range(begin, options.steps):
         for optimiser in learning:
             for group in optimiser.param_groups:
@@ -90,13 +90,13 @@ def main() -> None:
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         for optimiser in learning:
             optimiser.step()
-        sums = {name: sums.get(name, 0.0) + part for name, part in parts.items()}
+        sums, summed = {name: sums.get(name, 0.0) + part for name, part in parts.items()}, summed + 1
         if (step + 1) % 100 == 0:
             line = {"step": step + 1, "seconds": round(time.monotonic() - since, 1)}
-            line |= {name: round(total / 100, 5) for name, total in sums.items()}
+            line |= {name: round(total / summed, 5) for name, total in sums.items()}
             print(json.dumps(line), file=curve, flush=True)
             print(line, flush=True)
-            sums = {}
+            sums, summed = {}, 0
         if time.monotonic() - saved > 60 or step + 1 == options.steps:
             saved = time.monotonic()
             state = {"network": network.state_dict(), "learning": [o.state_dict() for o in learning]}

@@ -74,8 +74,10 @@ class Regressor:
             focal_known: Whether the camera's focal length is more than a guess.
 
         Raises:
-            RegressionError: The network knows none of the keypoints.
+            RegressionError: There is no frame, or the network knows none of the keypoints.
         """
+        if not len(keypoints.times):
+            raise RegressionError("regression: there is no frame to predict")
         own, points = known_of(keypoints.names)
         if not len(own):
             raise RegressionError(f"regression: the network knows none of the keypoints of {keypoints.set_name!r}")
@@ -97,7 +99,7 @@ class Regressor:
         """Predict frames as nearly as possible at the network's own rate: a fast video as several that interleave, a
         slow one with frames in between."""
         rate = 1.0 / float(np.median(np.diff(times))) if len(times) > 1 else RATE
-        between, stride = max(1, round(RATE / rate)), max(1, round(rate / RATE))
+        between, stride = max(1, round(RATE / rate)), min(max(1, round(rate / RATE)), len(times))
         if between > 1:
             rays, confidence = _with_frames_between(rays, confidence, between)
         parts = [self._predict(rays[phase::stride], confidence[phase::stride], told, known) for phase in range(stride)]
