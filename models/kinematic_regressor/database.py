@@ -75,6 +75,25 @@ class Database:
         return cls(joints, parents, offset, rotations, path_of_root, broken, clips, subjects, actions, sources)
 
 
+def forward(database: Database, local: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the segments' world rotations from the T-pose, and the joints' positions, Z up.
+
+    Args:
+        local: [N, 21, 3, 3] local rotations of all frames.
+
+    Returns:
+        [N, 21, 3, 3], identity in a T-pose that faces -Y, and [N, 21, 3] metres.
+    """
+    turned, placed = np.empty_like(local), np.empty(local.shape[:3])
+    for joint, parent in enumerate(database.parents):
+        if parent < 0:
+            turned[:, joint], placed[:, joint] = local[:, joint], database.root
+        else:
+            turned[:, joint] = turned[:, parent] @ local[:, joint]
+            placed[:, joint] = placed[:, parent] + turned[:, parent] @ database.offset[joint]
+    return TO_Z_UP @ turned @ TO_Z_UP.T, placed @ TO_Z_UP.T
+
+
 def anatomical(joints: tuple[str, ...], rotations: np.ndarray) -> np.ndarray:
     """Return local rotations [T, 21, 3, 3] of a body whose elbows flex and pronate, and whose wrists do not twist.
 

@@ -11,8 +11,10 @@ import numpy as np
 from video2rig.human import default_human
 from video2rig.skeleton import Skeleton
 
-from .database import TO_Z_UP, Database
-from .retarget import bone_orientations, joint_rotations
+from .database import Database, forward
+from .ground import root_path
+from .legs import knee_excess, knee_flexion, set_legs, stance, straightened
+from .retarget import bone_orientations, joint_rotations, positions
 from .trust import trust
 
 
@@ -45,32 +47,35 @@ class Clips:
         return len(self.name)
 
 
-def load_clips(path: Path) -> Clips:
+def load_clips(path: Path, straighten: bool = True) -> Clips:
     """Read ``cmu_train.npz`` or ``cmu_val.npz``.
+
+    Args:
+        straighten: Correct the knees (`legs.py`); without, the clips are as biased as their source.
 
     Raises:
         MocapError: There is no such file.
     """
     database, skeleton = Database.load(path), default_human()
-    local, _ = joint_rotations(bone_orientations(database, skeleton), skeleton)
+    clips = list(database.clips.values())
+    _, placed = forward(database, database.rotations)
+    orientations = bone_orientations(database, skeleton)
+    knees = knee_flexion(orientations, skeleton)
+    if straighten:
+        excess = knee_excess(database, knees, stance(database, placed))
+        knees = straightened(knees, excess[:, None])
+    set_legs(orientations, skeleton, clips, knees)
+    local, _ = joint_rotations(orientations, skeleton)
+    about_root, _ = positions(local, np.zeros_like(placed[:, 0]), skeleton)
     return Clips(
         skeleton,
         local.astype(np.float32),
-        _root_path(database, skeleton).astype(np.float32),
+        root_path(database, placed, about_root, skeleton).astype(np.float32),
         trust(database, skeleton),
-        np.array([frames.start for frames in database.clips.values()]),
-        np.array([frames.stop - frames.start for frames in database.clips.values()]),
+        np.array([frames.start for frames in clips]),
+        np.array([frames.stop - frames.start for frames in clips]),
         tuple(database.clips),
         database.subjects,
         database.actions,
         database.sources,
     )
-
-
-def _root_path(database: Database, skeleton: Skeleton) -> np.ndarray:
-    """Return the path [N, 3] of the middle of the hips, at the scale of the skeleton's legs, Z up, metres."""
-    hips = database.offset[[database.joints.index(f"{side}_thigh") for side in "lr"]].mean(axis=0)
-    legs = [database.joints.index(f"l_{part}") for part in ("shank", "foot")]
-    leg = np.linalg.norm(database.offset[legs], axis=1).sum()
-    scale = skeleton.length[[skeleton.index(bone) for bone in ("thigh.L", "shin.L")]].sum() / leg
-    return (database.root + database.rotations[:, 0] @ hips) @ TO_Z_UP.T * scale

@@ -2,7 +2,7 @@
 """From the mocap's skeleton to the default human: every bone takes the orientation of its segment.
 
 Between a segment and its bone lies one constant rotation, for both are known in the same T-pose. What is found so is
-made what the human's joints can do: knees are hinges, wrists do not twist, and all angles are inside their range.
+made what the human's joints can do: wrists do not twist, knees are hinges (`legs.py`), angles are inside their range.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from video2rig.skeleton import Skeleton
 
-from .database import TO_Z_UP, Database, anatomical, euler_angles, smooth_angle
+from .database import Database, anatomical, euler_angles, forward
 
 SEGMENTS = {
     "spine": "pelvis",
@@ -60,22 +60,16 @@ def bone_orientations(database: Database, skeleton: Skeleton) -> np.ndarray:
         skeleton: With the bones of the default human.
     """
     local = np.concatenate([anatomical(database.joints, database.rotations[clip]) for clip in database.clips.values()])
-    turned = local
-    turned[:, 0] = TO_Z_UP @ local[:, 0]
-    for joint, parent in enumerate(database.parents):
-        if parent >= 0:
-            turned[:, joint] = turned[:, parent] @ local[:, joint]
+    turned, _ = forward(database, local)
     rest = t_pose(skeleton)
     found = np.zeros((len(turned), len(skeleton), 3, 3))
     for joint, bone in enumerate(skeleton.names):
         name = segment(bone)
         if name is not None:
-            found[:, joint] = turned[:, database.joints.index(name)] @ TO_Z_UP.T @ rest[joint]
+            found[:, joint] = turned[:, database.joints.index(name)] @ rest[joint]
     _share_the_spine(found, skeleton, rest)
     for side in "LR":
         _untwist_wrist(found, skeleton, side)
-        for clip in database.clips.values():
-            _hinge_knee(found[clip], skeleton, side)
     return found
 
 
@@ -95,30 +89,10 @@ def _untwist_wrist(orientations: np.ndarray, skeleton: Skeleton, side: str) -> N
     rest = skeleton.rest_rotation[hand]
     wrist = (orientations[:, forearm] @ rest).transpose(0, 2, 1) @ orientations[:, hand]
     twist = Rotation.from_matrix(wrist).as_euler("YXZ")[:, 0]
-    orientations[:, forearm] = orientations[:, forearm] @ rest @ _about("y", twist) @ rest.T
+    orientations[:, forearm] = orientations[:, forearm] @ rest @ about("y", twist) @ rest.T
 
 
-def _hinge_knee(orientations: np.ndarray, skeleton: Skeleton, side: str) -> None:
-    """Turn the thigh about itself until knee, ankle and ball of the foot lie in the plane in which the knee bends.
-
-    A bent knee settles that turn and a straight one leaves it to the foot; each counts by its distance from the thigh's
-    axis. What the shank is off that plane after it is dropped.
-    """
-    thigh, shin, foot = (skeleton.index(f"{bone}.{side}") for bone in ("thigh", "shin", "foot"))
-    in_thigh = orientations[:, thigh].transpose(0, 2, 1)
-
-    def along(joint: int) -> np.ndarray:
-        return (in_thigh @ orientations[:, joint, :, 1, None])[..., 0]
-
-    # a bent knee takes the shank backwards, to the thigh's +Z; the foot points forwards
-    away = along(shin) - along(foot) * skeleton.length[foot] / skeleton.length[shin]
-    turn = _about("y", smooth_angle(away[:, 0], away[:, 2]))
-    shank = (turn.transpose(0, 2, 1) @ along(shin)[..., None])[..., 0]
-    orientations[:, thigh] = orientations[:, thigh] @ turn
-    orientations[:, shin] = orientations[:, thigh] @ _about("x", np.arctan2(shank[:, 2], shank[:, 1]))
-
-
-def _about(axis: str, angle: np.ndarray) -> np.ndarray:
+def about(axis: str, angle: np.ndarray) -> np.ndarray:
     """Return rotations [N, 3, 3] about a coordinate axis by angles [N], radians."""
     return Rotation.from_euler(axis, angle[:, None]).as_matrix()
 
@@ -154,7 +128,11 @@ def joint_rotations(orientations: np.ndarray, skeleton: Skeleton) -> tuple[np.nd
 
 
 def positions(local: np.ndarray, root: np.ndarray, skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
-    """Return joint positions [N, J, 3], metres, and bones' orientations [N, J, 3, 3] of local rotations and root [N, 3]."""
+    """Return joints' positions [N, J, 3], metres, and bones' orientations [N, J, 3, 3], Z up.
+
+    Args:
+        local: [N, J, 3, 3] local rotations. root: [N, 3] positions of joint 0, metres.
+    """
     turned, placed = np.empty_like(local), np.empty(local.shape[:3], local.dtype)
     for joint, parent in enumerate(skeleton.parents):
         own = skeleton.rest_rotation[joint].astype(local.dtype) @ local[:, joint]

@@ -19,7 +19,7 @@ STILL = np.radians(1.0)
 """A toe joint whose rotation stays within this of its median over a clip is frozen."""
 
 TWISTED = {"elbow": 0.2, "wrist": 0.2, "shoulder": 0.7, "hip": 0.7, "knee": 0.8, "ankle": 0.7}
-"""Clips that went through DAZ's skeleton: forearm and hand are turned by 20 to 45 degrees, thigh and shank by 5 to 8."""
+"""Clips converted by way of DAZ: forearm and hand are turned by 20 to 45 degrees, thigh and shank by 5 to 8."""
 
 TWISTED_SUBJECTS = ("cmu60", "cmu61", "cmu94", "cmu10")
 
@@ -28,9 +28,6 @@ HAND_OFFSET = 0.5
 
 GLITCH_MARGIN = 3
 """Frames on either side of a glitch that are not believed either."""
-
-WRIST_TWIST = 0.5
-"""Pronation is what mocap with two markers on a wrist tells worst, and the wrist has taken its twist from it."""
 
 
 def trust(database: Database, skeleton: Skeleton) -> np.ndarray:

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The root's path: feet stay where the mocap's feet stood, whatever became of the legs."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg import solveh_banded
+
+from video2rig.skeleton import Skeleton
+
+from .database import Database
+
+STILL, NEAR = 0.4, 0.05
+"""Speed in metres a second and height in metres at which a point of the foot hardly counts as standing any more."""
+
+LEAST = 1e-3
+"""Weight of a foot in the air, against 1 for one that stands: it decides only where none stands."""
+
+STIFFNESS = 10.0
+"""Weight of the correction's squared second differences."""
+
+
+def root_path(database: Database, placed: np.ndarray, legs: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    """Return the path [N, 3] of the skeleton's root, metres, Z up.
+
+    Args:
+        placed: [N, 21, 3] positions of the mocap's joints, metres, Z up.
+        legs: [N, J, 3] positions of the skeleton's joints about its root, metres.
+    """
+    scale, floor = leg_scale(database, skeleton), skeleton.rest_matrices()[:, 2, 3]
+    weights, wanted = [], []
+    for bone, name in ((f"{bone}.{side}", f"{side.lower()}_{name}") for side in "LR" for bone, name in _SOLE):
+        joint, source = skeleton.index(bone), database.joints.index(name)
+        height = _heights(database)[source]
+        target = placed[:, source] * scale
+        target[:, 2] += floor[joint] - height * scale
+        weights.append(_contact(database, placed[:, source], height))
+        wanted.append(target - legs[:, joint])
+    weight = np.stack(weights)
+    total = weight.sum(axis=0)
+    mean = np.einsum("pn,pni->ni", weight, np.stack(wanted)) / total[:, None]
+    start = placed[:, 0] * scale
+    path = np.empty_like(mean)
+    for clip in database.clips.values():
+        path[clip] = start[clip] + _smooth(mean[clip] - start[clip], total[clip])
+    return path
+
+
+_SOLE = (("foot", "foot"), ("toe", "toes"))  # ankle and ball of the foot: our bone, the mocap's segment
+
+
+def leg_scale(database: Database, skeleton: Skeleton) -> float:
+    """Return how many times as long the skeleton's leg is as the mocap's."""
+    leg = sum(np.linalg.norm(database.offset[database.joints.index(f"l_{part}")]) for part in ("shank", "foot"))
+    return float(sum(skeleton.length[skeleton.index(bone)] for bone in ("thigh.L", "shin.L")) / leg)
+
+
+def _heights(database: Database) -> np.ndarray:
+    """Return the heights [21] of the mocap's joints when it stands flat, with the balls of the feet as in its files."""
+    height = np.zeros(len(database.joints))
+    ball, ankle = database.joints.index("l_toes"), database.joints.index("l_foot")
+    for side in "lr":
+        height[database.joints.index(f"{side}_toes")] = BALL_HEIGHT
+        height[database.joints.index(f"{side}_foot")] = BALL_HEIGHT - database.offset[ball, 1]
+    assert ankle < ball
+    return height
+
+
+BALL_HEIGHT = 0.02
+"""Height of the toe joints of the mocap when they stand, metres: the 2nd percentile over all clips."""
+
+
+def _contact(database: Database, path: np.ndarray, height: float) -> np.ndarray:
+    """Return how much a point counts as standing, [N], by its speed and its height above the floor."""
+    weight = np.full(len(path), LEAST)
+    above = np.maximum(path[:, 2] - height, 0.0)
+    for clip in database.clips.values():
+        if clip.stop - clip.start > 2:
+            speed = np.linalg.norm(np.gradient(path[clip], axis=0), axis=-1) * 30.0
+            weight[clip] += np.exp(-((2 * speed / STILL) ** 2) - (above[clip] / NEAR) ** 2)
+    return weight
+
+
+def _smooth(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return values [T, 3] with small second differences, near the given ones by their weight [T]."""
+    frames = len(values)
+    if frames < 3:
+        return values
+    ones = np.full(frames - 2, STIFFNESS)
+    system = np.zeros((3, frames))  # lower bands
+    system[0] = np.convolve(ones, [1, 4, 1]) + weight
+    system[1, :-1], system[2, :-2] = np.convolve(ones, [-2, -2]), ones
+    return solveh_banded(system, weight[:, None] * values, lower=True)
