@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=60, help="windows a step")
     parser.add_argument("--frames", type=int, default=64, help="frames a window")
     parser.add_argument("--width", type=int, default=Shape.width)
-    parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--rate", type=float, default=4e-3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
@@ -87,7 +87,8 @@ def main() -> None:
         value, parts = loss(said, batch)
         network.zero_grad()
         value.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        if not nn.utils.clip_grad_norm_(network.parameters(), 1.0).isfinite():
+            raise SystemExit(f"step {step}: the gradient is not finite; lower --rate and go on from {checkpoint}")
         for optimiser in learning:
             optimiser.step()
         sums, summed = {name: sums.get(name, 0.0) + part for name, part in parts.items()}, summed + 1
