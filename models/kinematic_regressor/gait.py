@@ -76,12 +76,20 @@ def walk(clips: Clips) -> Walk:
         thigh.append(np.arctan2((along * forwards).sum(-1), -along[:, 2]))
         ankle.append(-euler_angles(clips.rotation[:, foot], skeleton.euler_order[foot], skeleton.rom[foot])[:, 0])
         lowest += [placed[:, joint, 2] - rest[joint] for joint in (foot, toe)]
-        slide.append(np.linalg.norm(np.gradient(placed[:, toe, :2], axis=0), axis=-1) * 30.0)
+        slide.append(_speeds(placed[:, toe, :2], clips))
         ahead.append(((placed[:, foot] - placed[:, upper]) * forwards).sum(-1))
-    angles = (np.degrees(np.stack(angle, axis=1)) for angle in (thigh, ankle))
+    thigh, ankle = (np.degrees(np.stack(angle, axis=1)) for angle in (thigh, ankle))
     knee = np.degrees(knee_flexion(turned, skeleton))
-    thighs, ankles = angles
-    return Walk(thighs, knee, ankles, np.min(lowest, axis=0), np.stack(slide, axis=1), np.stack(ahead, axis=1))
+    return Walk(thigh, knee, ankle, np.min(lowest, axis=0), np.stack(slide, axis=1), np.stack(ahead, axis=1))
+
+
+def _speeds(path: np.ndarray, clips: Clips) -> np.ndarray:
+    """Return the speed [N] of a point of every clip, metres a second; 0 in clips too short to tell."""
+    speed = np.zeros(len(path))
+    for start, length in zip(clips.start, clips.length, strict=True):
+        if length > 1:
+            speed[start : start + length] = np.linalg.norm(np.gradient(path[start : start + length], axis=0), axis=-1)
+    return speed * 30.0
 
 
 def cycles(clips: Clips, ahead: np.ndarray) -> list[tuple[int, int, int]]:
@@ -148,14 +156,13 @@ def tell(walks: tuple[Walk, Walk], stands: np.ndarray, found: list[tuple[int, in
     print(f"{'':44}{'before':>9}{'after':>9}{'normal':>9}")
     for share in (10, 50):
         line(f"knee of standing feet, percentile {share}", *(np.percentile(w.knee[stands], share) for w in walks))
-    for joint, target in NORMAL.items():
+    for joint in NORMAL:
         means = [curves(getattr(walk, joint), found).mean(axis=0) for walk in walks] + [normal(joint)]
         line(f"walking: {joint}, least", *(mean.min() for mean in means))
         line(f"walking: {joint}, most", *(mean.max() for mean in means))
         middle = slice(round(0.25 * SAMPLES), round(0.35 * SAMPLES))
         line(f"walking: {joint}, mid stance", *(mean[middle].mean() for mean in means))
         line(f"walking: {joint}, RMS from normal", *(np.sqrt(((mean - means[2]) ** 2).mean()) for mean in means[:2]))
-        assert len(target) == len(PHASES)
     line("standing foot's ball slides, mm/s, mean", *(1000 * walk.slide[stands].mean() for walk in walks))
     for share in (1, 50):
         line(f"lowest of the feet, mm, percentile {share}", *(1000 * np.percentile(w.lowest, share) for w in walks))

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 from scipy.linalg import solveh_banded
 
@@ -19,6 +21,9 @@ LEAST = 1e-3
 STIFFNESS = 10.0
 """Weight of the correction's squared second differences."""
 
+BALL_HEIGHT = 0.02
+"""Height of the mocap's toe joints when they stand, metres: the 2nd percentile of nearly every subject's."""
+
 
 def root_path(database: Database, placed: np.ndarray, legs: np.ndarray, skeleton: Skeleton) -> np.ndarray:
     """Return the path [N, 3] of the skeleton's root, metres, Z up.
@@ -28,10 +33,11 @@ def root_path(database: Database, placed: np.ndarray, legs: np.ndarray, skeleton
         legs: [N, J, 3] positions of the skeleton's joints about its root, metres.
     """
     scale, floor = leg_scale(database, skeleton), skeleton.rest_matrices()[:, 2, 3]
+    ankle_height = BALL_HEIGHT - database.offset[database.joints.index("l_toes"), 1]
+    soles = (("foot", "foot", ankle_height), ("toe", "toes", BALL_HEIGHT))
     weights, wanted = [], []
-    for bone, name in ((f"{bone}.{side}", f"{side.lower()}_{name}") for side in "LR" for bone, name in _SOLE):
-        joint, source = skeleton.index(bone), database.joints.index(name)
-        height = _heights(database)[source]
+    for side, (bone, segment, height) in product("LR", soles):
+        joint, source = skeleton.index(f"{bone}.{side}"), database.joints.index(f"{side.lower()}_{segment}")
         target = placed[:, source] * scale
         target[:, 2] += floor[joint] - height * scale
         weights.append(_contact(database, placed[:, source], height))
@@ -46,28 +52,10 @@ def root_path(database: Database, placed: np.ndarray, legs: np.ndarray, skeleton
     return path
 
 
-_SOLE = (("foot", "foot"), ("toe", "toes"))  # ankle and ball of the foot: our bone, the mocap's segment
-
-
 def leg_scale(database: Database, skeleton: Skeleton) -> float:
     """Return how many times as long the skeleton's leg is as the mocap's."""
     leg = sum(np.linalg.norm(database.offset[database.joints.index(f"l_{part}")]) for part in ("shank", "foot"))
     return float(sum(skeleton.length[skeleton.index(bone)] for bone in ("thigh.L", "shin.L")) / leg)
-
-
-def _heights(database: Database) -> np.ndarray:
-    """Return the heights [21] of the mocap's joints when it stands flat, with the balls of the feet as in its files."""
-    height = np.zeros(len(database.joints))
-    ball, ankle = database.joints.index("l_toes"), database.joints.index("l_foot")
-    for side in "lr":
-        height[database.joints.index(f"{side}_toes")] = BALL_HEIGHT
-        height[database.joints.index(f"{side}_foot")] = BALL_HEIGHT - database.offset[ball, 1]
-    assert ankle < ball
-    return height
-
-
-BALL_HEIGHT = 0.02
-"""Height of the toe joints of the mocap when they stand, metres: the 2nd percentile over all clips."""
 
 
 def _contact(database: Database, path: np.ndarray, height: float) -> np.ndarray:
