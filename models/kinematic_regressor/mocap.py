@@ -14,7 +14,7 @@ from video2rig.skeleton import Skeleton
 from .database import Database, anatomical, forward
 from .ground import root_path
 from .legs import knee_excess, knee_flexion, set_legs, stance, straightened
-from .posture import level_feet, level_heads
+from .posture import level_feet, level_heads, straighten_hands
 from .retarget import bone_orientations, joint_rotations, positions, raise_shoulders
 from .trust import trust
 
@@ -52,8 +52,8 @@ def load_clips(path: Path, corrected: bool = True) -> Clips:
     """Read ``cmu_train.npz`` or ``cmu_val.npz``.
 
     Args:
-        corrected: Without, the clips are as biased as their source: bent knees (`legs.py`), tilted heads and feet
-            (`posture.py`).
+        corrected: Without, the clips are as biased as their source: bent knees (`legs.py`), tilted heads,
+            hands and feet (`posture.py`).
 
     Raises:
         MocapError: There is no such file.
@@ -69,6 +69,7 @@ def load_clips(path: Path, corrected: bool = True) -> Clips:
         knees = straightened(knees, knee_excess(database, knees, stands)[:, None])
         level_heads(orientations, database, skeleton, stands)
         level_feet(orientations, database, skeleton, stands)
+        straighten_hands(orientations, database, skeleton, stands)
     set_legs(orientations, skeleton, clips, knees)
     raise_shoulders(orientations, skeleton)
     local, _ = joint_rotations(orientations, skeleton)
