@@ -77,6 +77,7 @@ class Batches:
     """Draws training batches; the same seed draws the same ones."""
 
     def __init__(self, clips: Clips, seed: int, device: torch.device | str = "cpu") -> None:
+        self.device = device
         self._choose = Random(seed, device)
         self.composer = Composer(clips, self._choose)
         self.bodies = Bodies(clips, device)

@@ -127,9 +127,7 @@ def _facing(skeleton: Skeleton, human: Skeleton) -> np.ndarray:
     both = [role for role in _TRUNK if role in skeleton.roles]
     if len(both) < 3:
         return np.eye(3)
-    own, other = (
-        body.rest_matrices()[[body.index(role) for role in both], :3, 3] for body in (skeleton, human)
-    )
+    own, other = (body.rest_matrices()[[body.index(role) for role in both], :3, 3] for body in (skeleton, human))
     return Rotation.align_vectors(other - other.mean(0), own - own.mean(0))[0].as_matrix()
 
 
