@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
@@ -35,6 +37,17 @@ def skeletons(draw: st.DrawFn, max_joints: int = 8) -> Skeleton:
         tuple(rng.choice(EULER_ORDERS, count).tolist()),
         bounds,
     )
+
+
+@st.composite
+def planar_skeletons(draw: st.DrawFn, max_joints: int = 8) -> Skeleton:
+    """Any tree of joints in the x-y plane that turn about z alone, some of them not at all."""
+    skeleton = draw(skeletons(max_joints))
+    rng = np.random.default_rng(draw(seeds))
+    offset, rom = skeleton.offset.copy(), skeleton.rom.copy()
+    offset[:, 2], rom[:, :2] = 0.0, 0.0
+    turned = Rotation.from_euler("z", rng.uniform(-np.pi, np.pi, (len(skeleton), 1))).as_matrix()
+    return replace(skeleton, rest_rotation=turned, offset=offset, rom=rom)
 
 
 @st.composite

@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Forward kinematics: a parameter-free, differentiable layer from joint angles to joint positions.
-
-The layer of Zhou et al. 2016, Deep Kinematic Pose Regression, eq. 2, for any Skeleton: a product of fixed rest
-transforms and rotations by the degrees of freedom, from the root to each joint.
-"""
+"""Forward kinematics of any Skeleton: batched, differentiable, from local rotations or Euler angles."""
 
 from __future__ import annotations
 
@@ -12,15 +8,15 @@ import itertools
 import numpy as np
 import roma
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .keypoints import sites
 from .motion import Motion
 from .skeleton import Skeleton
 
 
-class KinematicChain:
-    """A skeleton's constants as tensors, ready for forward kinematics.
+class KinematicChain(nn.Module):
+    """A skeleton's constants as buffers, ready for forward kinematics. There are no parameters.
 
     Attributes:
         skeleton: The skeleton that they come from.
@@ -28,16 +24,31 @@ class KinematicChain:
             second and third in each joint's Euler order.
     """
 
+    skeleton: Skeleton
+    rest_rotation: Tensor
+    offset: Tensor
+    axis_order: Tensor
+    _by_level: Tensor  # [J] joints by their distance from the root
+    _in_order: Tensor  # [J] place of each joint in that order
+    _above: Tensor  # [J - 1] place of each joint's parent in the level above, level after level
+
     def __init__(
         self, skeleton: Skeleton, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
     ) -> None:
+        super().__init__()
         self.skeleton = skeleton
-        self.rest_rotation = torch.tensor(skeleton.rest_rotation, dtype=dtype, device=device)
-        self.offset = torch.tensor(skeleton.offset, dtype=dtype, device=device)
-        self.axis_order = torch.tensor(
-            [["XYZ".index(axis) for axis in order] for order in skeleton.euler_order], device=device
-        )
-        self._by_level, self._in_order, self._above = _levels(skeleton.parents, device)
+        by_level, above = _levels(skeleton.parents)
+        constants = {
+            "rest_rotation": torch.tensor(skeleton.rest_rotation, dtype=dtype),
+            "offset": torch.tensor(skeleton.offset, dtype=dtype),
+            "axis_order": torch.tensor([["XYZ".index(axis) for axis in order] for order in skeleton.euler_order]),
+            "_by_level": torch.from_numpy(by_level),
+            "_in_order": torch.from_numpy(by_level.argsort()),
+            "_above": torch.from_numpy(np.concatenate([*above, np.zeros(0, dtype=np.int64)])),
+        }
+        for name, constant in constants.items():
+            self.register_buffer(name, constant.to(device), persistent=False)
+        self._level_sizes = [len(places) for places in above]
 
     def local_rotations(self, angles: Tensor) -> Tensor:
         """Return local rotation matrices from Euler angles.
@@ -87,7 +98,7 @@ class KinematicChain:
         offset = (self.offset if offset is None else offset)[..., self._by_level, :, None]
         positions, rotations = [root_position[..., None, :]], [in_parent[..., :1, :, :]]
         begin = 1
-        for above in self._above:
+        for above in self._above.split(self._level_sizes):
             level = slice(begin, begin + len(above))
             before = rotations[-1].index_select(-3, above)
             step = (before @ offset[..., level, :, :])[..., 0]
@@ -104,19 +115,15 @@ class KinematicChain:
         return first, second, third
 
 
-def _levels(parents: tuple[int, ...], device: torch.device | str) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Return the joints [J] level by level, equally far from the root; the place [J] of each joint in that order; and
-    for each level below the root the places of its joints' parents in the level before."""
-    depth = np.zeros(len(parents), dtype=int)
+def _levels(parents: tuple[int, ...]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Return the joints [J] level by level, equally far from the root; and for each level below the root the places of
+    its joints' parents in the level before."""
+    depth = np.zeros(len(parents), dtype=np.int64)
     for joint, parent in enumerate(parents[1:], start=1):
         depth[joint] = depth[parent] + 1
     levels = [np.flatnonzero(depth == level) for level in range(depth.max() + 1)]
-    by_level = np.concatenate(levels)
     above = [np.searchsorted(before, np.array(parents)[own]) for before, own in itertools.pairwise(levels)]
-    by_level, in_order, *above = (
-        torch.tensor(places, device=device) for places in (by_level, by_level.argsort(), *above)
-    )
-    return by_level, in_order, above
+    return np.concatenate(levels), above
 
 
 def elementary_rotations(angles: Tensor) -> Tensor:
