@@ -155,17 +155,23 @@ def tell(walks: tuple[Walk, Walk], stands: np.ndarray, found: list[tuple[int, in
 
     print(f"{'':44}{'before':>9}{'after':>9}{'normal':>9}")
     for share in (10, 50):
-        line(f"knee of standing feet, percentile {share}", *(np.percentile(w.knee[stands], share) for w in walks))
+        line(
+            f"knee of standing feet, percentile {share}", *(float(np.percentile(w.knee[stands], share)) for w in walks)
+        )
     for joint in NORMAL:
         means = [curves(getattr(walk, joint), found).mean(axis=0) for walk in walks] + [normal(joint)]
         line(f"walking: {joint}, least", *(mean.min() for mean in means))
         line(f"walking: {joint}, most", *(mean.max() for mean in means))
         middle = slice(round(0.25 * SAMPLES), round(0.35 * SAMPLES))
-        line(f"walking: {joint}, mid stance", *(mean[middle].mean() for mean in means))
-        line(f"walking: {joint}, RMS from normal", *(np.sqrt(((mean - means[2]) ** 2).mean()) for mean in means[:2]))
+        line(f"walking: {joint}, mid stance", *(float(mean[middle].mean()) for mean in means))
+        off = (float(np.sqrt(np.mean((mean - means[2]) ** 2))) for mean in means[:2])
+        line(f"walking: {joint}, RMS from normal", *off)
     line("standing foot's ball slides, mm/s, mean", *(1000 * walk.slide[stands].mean() for walk in walks))
     for share in (1, 50):
-        line(f"lowest of the feet, mm, percentile {share}", *(1000 * np.percentile(w.lowest, share) for w in walks))
+        line(
+            f"lowest of the feet, mm, percentile {share}",
+            *(1000 * float(np.percentile(w.lowest, share)) for w in walks),
+        )
 
 
 def tell_people(database: Database, walks: tuple[Walk, Walk], stands: np.ndarray) -> None:
