@@ -150,6 +150,9 @@ def main() -> int:
 def tell(walks: tuple[Walk, Walk], stands: np.ndarray, found: list[tuple[int, int, int]]) -> None:
     """Print a line for each measure: before, after, normal."""
 
+    def percentile(values: np.ndarray, share: float) -> float:
+        return float(np.percentile(values, share))
+
     def line(title: str, *values: float) -> None:
         print(f"{title:44}" + "".join(f"{value:9.1f}" for value in values))
 
