@@ -24,6 +24,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
 from .database import Database, euler_angles, forward
+from .ground import foot_heights
 from .legs import knee_flexion, stance
 from .mocap import Clips, load_clips
 from .retarget import positions
@@ -49,7 +50,7 @@ class Walk(NamedTuple):
 
     Attributes:
         thigh: Flexion against the vertical. knee: Flexion. ankle: Dorsiflexion.
-        lowest: [N] height of the lower of ankles and balls over where they rest, metres.
+        height: [N, 2] of the lower of ankle and ball over where it rests on the floor, metres.
         slide: [N, 2] horizontal speed of the ball of the foot, metres a second.
         ahead: [N, 2] how far the ankle is in front of the hip, metres.
     """
@@ -57,7 +58,7 @@ class Walk(NamedTuple):
     thigh: np.ndarray
     knee: np.ndarray
     ankle: np.ndarray
-    lowest: np.ndarray
+    height: np.ndarray
     slide: np.ndarray
     ahead: np.ndarray
 
@@ -66,21 +67,19 @@ def walk(clips: Clips) -> Walk:
     """Return what the legs of clips do."""
     skeleton = clips.skeleton
     placed, turned = positions(clips.rotation, clips.root, skeleton)
-    rest = skeleton.rest_matrices()[:, 2, 3]
     forwards = np.cross(turned[:, 0, :, 0], [0.0, 0.0, 1.0])
     forwards /= np.linalg.norm(forwards, axis=-1, keepdims=True)
-    thigh, ankle, lowest, slide, ahead = [], [], [], [], []
+    thigh, ankle, slide, ahead = [], [], [], []
     for side in "LR":
         upper, foot, toe = (skeleton.index(f"{bone}.{side}") for bone in ("thigh", "foot", "toe"))
         along = turned[:, upper, :, 1]
         thigh.append(np.arctan2((along * forwards).sum(-1), -along[:, 2]))
         ankle.append(-euler_angles(clips.rotation[:, foot], skeleton.euler_order[foot], skeleton.rom[foot])[:, 0])
-        lowest += [placed[:, joint, 2] - rest[joint] for joint in (foot, toe)]
         slide.append(_speeds(placed[:, toe, :2], clips))
         ahead.append(((placed[:, foot] - placed[:, upper]) * forwards).sum(-1))
     thigh, ankle = (np.degrees(np.stack(angle, axis=1)) for angle in (thigh, ankle))
     knee = np.degrees(knee_flexion(turned, skeleton))
-    return Walk(thigh, knee, ankle, np.min(lowest, axis=0), np.stack(slide, axis=1), np.stack(ahead, axis=1))
+    return Walk(thigh, knee, ankle, foot_heights(placed, skeleton), np.stack(slide, axis=1), np.stack(ahead, axis=1))
 
 
 def _speeds(path: np.ndarray, clips: Clips) -> np.ndarray:

@@ -33,14 +33,15 @@ def clips(corrected: bool) -> Clips:
 def on_human(data: Database, corrected: bool) -> tuple[np.ndarray, np.ndarray]:
     """Positions [N, 22, 3] and orientations of the human in the clips of a database."""
     turned, placed = forward(data, data.rotations)
+    stands = legs.stance(data, placed)
     bones = retarget.bone_orientations(data, turned, HUMAN)
     knees = legs.knee_flexion(bones, HUMAN)
     if corrected:
-        knees = legs.straightened(knees, legs.knee_excess(data, knees, legs.stance(data, placed))[:, None])
+        knees = legs.straightened(knees, legs.knee_excess(data, knees, stands)[:, None])
     legs.set_legs(bones, HUMAN, list(data.clips.values()), knees)
     local, _ = retarget.joint_rotations(bones, HUMAN)
     about_root, _ = retarget.positions(local, np.zeros((len(local), 3)), HUMAN)
-    return retarget.positions(local, root_path(data, placed, about_root, HUMAN), HUMAN)
+    return retarget.positions(local, root_path(data, placed, about_root, HUMAN, stands), HUMAN)
 
 
 def random_pose(seed: int, spread: float) -> Database:
@@ -185,6 +186,13 @@ def test_feet_stay_on_the_floor_while_knees_are_straightened() -> None:
     assert (after[:, 0, 2] - before[:, 0, 2]).mean() > 0.01  # the hips rise instead
 
 
+def test_a_clip_that_floats_is_put_on_the_floor() -> None:
+    rotations, root = t_pose(30)
+    placed, _ = on_human(database(rotations, root + [0.0, 0.07, 0.0]), corrected=False)
+    feet = [HUMAN.index(f"{bone}.{side}") for bone in ("foot", "toe") for side in "LR"]
+    assert np.allclose(placed[:, feet, 2], HUMAN.rest_matrices()[feet, 2, 3], atol=1e-3)
+
+
 def test_a_tilted_head_is_levelled_and_shared_with_the_neck() -> None:
     rotations, root = t_pose(2000)
     rotations[:, JOINTS.index("head")] = Rotation.from_euler("x", 20, degrees=True).as_matrix()
@@ -223,8 +231,13 @@ def test_trust_is_low_where_the_capture_is_frozen_wrong_or_glitching() -> None:
     rotations[:, JOINTS.index("l_toes")] = moving
     data = database(rotations, root, lengths=(20, 20), subjects=("somebody", "cmu60"))
     data.broken[10] = True
-    weight = trust.trust(data, HUMAN)
+    local = np.tile(np.eye(3), (40, len(HUMAN), 1, 1))
+    local[30:, HUMAN.index("hand.L")] = Rotation.from_euler("x", 60, degrees=True).as_matrix()
+    weight = trust.trust(data, local, HUMAN)
     assert (weight[10 - trust.GLITCH_MARGIN : 10 + trust.GLITCH_MARGIN + 1] == 0).all()
+    jump = slice(30 - 1 - trust.GLITCH_MARGIN, 30 + trust.GLITCH_MARGIN + 1)
+    assert (weight[jump, HUMAN.index("hand.L")] == 0).all()
+    assert (weight[jump, HUMAN.index("hand.R")] > 0).all()
     assert weight[0, HUMAN.index("toe.L")] == 1.0
     assert weight[0, HUMAN.index("toe.R")] == np.float32(trust.FROZEN_TOES)
     assert weight[0, HUMAN.index("shoulder.L")] == np.float32(trust.FROZEN_CLAVICLE)
