@@ -60,14 +60,14 @@ def load_clips(path: Path, corrected: bool = True) -> Clips:
     """
     database, skeleton = Database.load(path), default_human()
     orientations, placed, stands = bone_targets(database, skeleton, corrected)
-    local, _ = joint_rotations(orientations, skeleton)
+    local, excess = joint_rotations(orientations, skeleton)
     about_root, _ = positions(local, np.zeros_like(placed[:, 0]), skeleton)
     clips = list(database.clips.values())
     return Clips(
         skeleton,
         local.astype(np.float32),
         root_path(database, placed, about_root, skeleton, stands).astype(np.float32),
-        trust(database, local, skeleton),
+        trust(database, local, excess, skeleton),
         np.array([frames.start for frames in clips]),
         np.array([frames.stop - frames.start for frames in clips]),
         tuple(database.clips),

@@ -234,7 +234,11 @@ def test_trust_is_low_where_the_capture_is_frozen_wrong_or_glitching() -> None:
     data.broken[10] = True
     local = np.tile(np.eye(3), (40, len(HUMAN), 1, 1))
     local[30:, HUMAN.index("hand.L")] = Rotation.from_euler("x", 60, degrees=True).as_matrix()
-    weight = trust.trust(data, local, HUMAN)
+    excess = np.zeros((40, len(HUMAN)))
+    excess[35, HUMAN.index("upper_arm.R")] = 1.0
+    weight = trust.trust(data, local, excess, HUMAN)
+    assert weight[35, HUMAN.index("upper_arm.R")] == 0.0
+    assert weight[35, HUMAN.index("upper_arm.L")] > 0.0
     assert (weight[10 - trust.GLITCH_MARGIN : 10 + trust.GLITCH_MARGIN + 1] == 0).all()
     jump = slice(30 - 1 - trust.GLITCH_MARGIN, 30 + trust.GLITCH_MARGIN + 1)
     assert (weight[jump, HUMAN.index("hand.L")] == 0).all()
