@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .figure import BONE_LENGTH, Figure
+from models.toy_kinematic.figure import BONE_LENGTH, Figure
 
 SIZE = 128
 """Pixels a side."""

@@ -16,12 +16,11 @@ from typing import Any
 
 import torch
 
+from models.toy_kinematic.figure import LEVELS
+from models.toy_kinematic.metrics import score
+from models.toy_kinematic.network import HEADS, ToyNetwork
+from models.toy_kinematic.train import OUTPUT, Settings, checkpoint_path, make_problem
 from video2rig.errors import Video2RigError
-
-from .figure import LEVELS
-from .metrics import score
-from .network import HEADS, ToyNetwork
-from .train import OUTPUT, Settings, checkpoint_path, make_problem
 
 
 class NothingToEvaluate(Video2RigError):

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import torch
 
-from .data import Samples
-from .figure import wrapped
-from .network import Pose, ToyNetwork
+from models.toy_kinematic.data import Samples
+from models.toy_kinematic.figure import wrapped
+from models.toy_kinematic.network import Pose, ToyNetwork
 
 _AT_ONCE = 250
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .data import SIZE, Samples
-from .figure import Figure
+from models.toy_kinematic.data import SIZE, Samples
+from models.toy_kinematic.figure import Figure
 
 HEADS = ("direct_joint", "kinematic_joint", "direct_parameter")
 """Joints, loss on joints; motion parameters, loss on the joints of the kinematic layer; motion parameters, loss on

@@ -20,13 +20,12 @@ from typing import Any, NamedTuple
 
 import torch
 
+from models.toy_kinematic.data import TEST, TRAINING, Samples, make_samples
+from models.toy_kinematic.figure import LEVELS, Figure
+from models.toy_kinematic.metrics import score
+from models.toy_kinematic.network import HEADS, ToyNetwork
 from video2rig.device import resolve_device, set_cpu_threads
 from video2rig.errors import Video2RigError
-
-from .data import TEST, TRAINING, Samples, make_samples
-from .metrics import Scores, score
-from .figure import LEVELS, Figure
-from .network import HEADS, ToyNetwork
 
 OUTPUT = Path("build/toy_kinematic")
 
