@@ -45,6 +45,9 @@ _TRIAL_STEPS = 6
 _ABOUT = 3
 """Frames before and after a run that are judged with it."""
 
+_AT_ONCE = 10_000
+"""Frames whose shares of the cost are told at once."""
+
 _FIT = 0.02
 """Metres by which single frames may miss their points while each finds its pose."""
 
@@ -359,6 +362,17 @@ def _shares(
     objective: Objective, smoothness: Smoothness, branches: list[Branch], pose: Pose, shared: Tensor
 ) -> np.ndarray:
     """Return what each branch adds to the cost, [B, T, branches]: its points and its angles."""
+    clips, frames = pose.frames
+    if clips > 1 and clips * frames > _AT_ONCE:
+        return np.concatenate(
+            [
+                _shares(
+                    objective.mapped(lambda array, some=some: array[some]), smoothness.of_clips(some), branches,
+                    pose[some], shared[some],
+                )
+                for some in torch.arange(clips, device=pose.angles.device).split(max(_AT_ONCE // frames, 1))
+            ]
+        )  # fmt: skip
     square = 3.0 * objective.misses(pose, shared).square()
     differences = smoothness.differences(pose)
     weighted = differences.value.square() * (differences.weight * smoothness.weight_of_clips).sqrt()
