@@ -45,6 +45,13 @@ class Database:
     actions: tuple[str, ...]
     sources: tuple[str, ...]
 
+    def people(self) -> dict[tuple[str, str], np.ndarray]:
+        """Return the frames [M] of each subject of each source: one person on one skeleton."""
+        frames: dict[tuple[str, str], list[np.ndarray]] = {}
+        for clip, *person in zip(self.clips.values(), self.subjects, self.sources, strict=True):
+            frames.setdefault((person[0], person[1]), []).append(np.arange(clip.start, clip.stop))
+        return {person: np.concatenate(parts) for person, parts in frames.items()}
+
     @classmethod
     def load(cls, path: Path, every: int = 1) -> Database:
         """Read ``cmu_train.npz`` or ``cmu_val.npz``; ``every`` thins the frames.
@@ -82,16 +89,17 @@ def forward(database: Database, local: np.ndarray) -> tuple[np.ndarray, np.ndarr
         local: [N, 21, 3, 3] local rotations of all frames.
 
     Returns:
-        [N, 21, 3, 3], identity in a T-pose that faces -Y, and [N, 21, 3] metres.
+        [N, 21, 3, 3] from the files' axes, Y up, to the world's, and [N, 21, 3] metres.
     """
+    root = database.root @ TO_Z_UP.T
     turned, placed = np.empty_like(local), np.empty(local.shape[:3])
     for joint, parent in enumerate(database.parents):
         if parent < 0:
-            turned[:, joint], placed[:, joint] = local[:, joint], database.root
+            turned[:, joint], placed[:, joint] = TO_Z_UP @ local[:, joint], root
         else:
             turned[:, joint] = turned[:, parent] @ local[:, joint]
             placed[:, joint] = placed[:, parent] + turned[:, parent] @ database.offset[joint]
-    return TO_Z_UP @ turned @ TO_Z_UP.T, placed @ TO_Z_UP.T
+    return turned, placed
 
 
 def anatomical(joints: tuple[str, ...], rotations: np.ndarray) -> np.ndarray:

@@ -36,6 +36,9 @@ BENT_SHARE = 0.5
 BENT = np.radians([40.0, 70.0])
 """Between these flexions the excess declines to its part in bent knees."""
 
+LOCKED = np.radians(0.5)
+"""Knees within this of straight were held there by their source's own limit and say nothing of its bias."""
+
 STRAIGHTEST, SOFTNESS = np.radians(2.0), np.radians(3.0)
 """Where a straightened knee locks, and over what angle it comes to that."""
 
@@ -68,16 +71,13 @@ def knee_excess(database: Database, knees: np.ndarray, stands: np.ndarray) -> np
     Args:
         knees: [N, 2] flexion, radians. stands: [N, 2] bool.
     """
-    people = list(zip(database.subjects, database.sources, strict=True))
     excess = np.empty(len(knees))
-    for person in set(people):
-        clips = [clip for clip, whose in zip(database.clips.values(), people, strict=True) if whose == person]
-        own = np.concatenate([knees[clip][stands[clip]] for clip in clips])
-        own = own[own < BENT[1]]
+    for frames in database.people().values():
+        own = knees[frames][stands[frames]]
+        own = own[(own > LOCKED) & (own < BENT[1])]
         measured = np.percentile(own, STANDING) - STANCE_KNEE if len(own) else TYPICAL_EXCESS
         share = len(own) / (len(own) + TYPICAL_FRAMES)
-        for clip in clips:
-            excess[clip] = np.clip(share * measured + (1 - share) * TYPICAL_EXCESS, 0.0, LARGEST_EXCESS)
+        excess[frames] = np.clip(share * measured + (1 - share) * TYPICAL_EXCESS, 0.0, LARGEST_EXCESS)
     return excess
 
 

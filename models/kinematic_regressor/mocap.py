@@ -11,10 +11,11 @@ import numpy as np
 from video2rig.human import default_human
 from video2rig.skeleton import Skeleton
 
-from .database import Database, forward
+from .database import Database, anatomical, forward
 from .ground import root_path
 from .legs import knee_excess, knee_flexion, set_legs, stance, straightened
-from .retarget import bone_orientations, joint_rotations, positions
+from .posture import level_feet, level_heads, straighten_hands
+from .retarget import bone_orientations, joint_rotations, positions, raise_shoulders
 from .trust import trust
 
 
@@ -47,24 +48,30 @@ class Clips:
         return len(self.name)
 
 
-def load_clips(path: Path, straighten: bool = True) -> Clips:
+def load_clips(path: Path, corrected: bool = True) -> Clips:
     """Read ``cmu_train.npz`` or ``cmu_val.npz``.
 
     Args:
-        straighten: Correct the knees (`legs.py`); without, the clips are as biased as their source.
+        corrected: Without, the clips are as biased as their source: bent knees (`legs.py`), tilted heads,
+            hands and feet (`posture.py`).
 
     Raises:
         MocapError: There is no such file.
     """
     database, skeleton = Database.load(path), default_human()
     clips = list(database.clips.values())
-    _, placed = forward(database, database.rotations)
-    orientations = bone_orientations(database, skeleton)
+    local = np.concatenate([anatomical(database.joints, database.rotations[clip]) for clip in clips])
+    turned, placed = forward(database, local)
+    orientations = bone_orientations(database, turned, skeleton)
     knees = knee_flexion(orientations, skeleton)
-    if straighten:
-        excess = knee_excess(database, knees, stance(database, placed))
-        knees = straightened(knees, excess[:, None])
+    if corrected:
+        stands = stance(database, placed)
+        knees = straightened(knees, knee_excess(database, knees, stands)[:, None])
+        level_heads(orientations, database, skeleton, stands)
+        level_feet(orientations, database, skeleton, stands)
+        straighten_hands(orientations, database, skeleton, stands)
     set_legs(orientations, skeleton, clips, knees)
+    raise_shoulders(orientations, skeleton)
     local, _ = joint_rotations(orientations, skeleton)
     about_root, _ = positions(local, np.zeros_like(placed[:, 0]), skeleton)
     return Clips(

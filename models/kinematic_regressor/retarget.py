@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from video2rig.skeleton import Skeleton
 
-from .database import Database, anatomical, euler_angles, forward
+from .database import TO_Z_UP, Database, euler_angles
 
 SEGMENTS = {
     "spine": "pelvis",
@@ -53,34 +53,34 @@ def t_pose(skeleton: Skeleton) -> np.ndarray:
     return frames
 
 
-def bone_orientations(database: Database, skeleton: Skeleton) -> np.ndarray:
+def bone_orientations(database: Database, turned: np.ndarray, skeleton: Skeleton) -> np.ndarray:
     """Return what the mocap says of each bone's world orientation, [N, J, 3, 3], Z up.
 
     Args:
+        turned: [N, 21, 3, 3] world rotations of the segments (`database.forward`).
         skeleton: With the bones of the default human.
     """
-    local = np.concatenate([anatomical(database.joints, database.rotations[clip]) for clip in database.clips.values()])
-    turned, _ = forward(database, local)
     rest = t_pose(skeleton)
     found = np.zeros((len(turned), len(skeleton), 3, 3))
     for joint, bone in enumerate(skeleton.names):
         name = segment(bone)
         if name is not None:
-            found[:, joint] = turned[:, database.joints.index(name)] @ rest[joint]
-    _share_the_spine(found, skeleton, rest)
+            found[:, joint] = turned[:, database.joints.index(name)] @ (TO_Z_UP.T @ rest[joint])
+    share_bend(found, skeleton, ("spine", "spine.001", "spine.002", "spine.003"))
     for side in "LR":
         _untwist_wrist(found, skeleton, side)
     return found
 
 
-def _share_the_spine(orientations: np.ndarray, skeleton: Skeleton, rest: np.ndarray) -> None:
-    """Let three joints bend alike between pelvis and chest, as their equal ranges of motion do."""
-    pelvis, chest = (skeleton.index(bone) for bone in ("spine", "spine.003"))
-    base = Rotation.from_matrix(orientations[:, pelvis] @ rest[pelvis].T)
-    bend = (base.inv() * Rotation.from_matrix(orientations[:, chest] @ rest[chest].T)).as_rotvec()
-    for part, bone in ((1 / 3, "spine.001"), (2 / 3, "spine.002")):
-        joint = skeleton.index(bone)
-        orientations[:, joint] = (base * Rotation.from_rotvec(part * bend)).as_matrix() @ rest[joint]
+def share_bend(orientations: np.ndarray, skeleton: Skeleton, bones: tuple[str, ...]) -> None:
+    """Turn the bones between the first and the last, in place, so that all joints on the way bend alike."""
+    rest = skeleton.rest_matrices()[:, :3, :3]
+    first, *between, last = (skeleton.index(bone) for bone in bones)
+    base = Rotation.from_matrix(orientations[:, first] @ rest[first].T)
+    bend = (base.inv() * Rotation.from_matrix(orientations[:, last] @ rest[last].T)).as_rotvec()
+    for count, joint in enumerate(between, start=1):
+        part = Rotation.from_rotvec(bend * count / (len(between) + 1))
+        orientations[:, joint] = (base * part).as_matrix() @ rest[joint]
 
 
 def _untwist_wrist(orientations: np.ndarray, skeleton: Skeleton, side: str) -> None:
@@ -90,6 +90,29 @@ def _untwist_wrist(orientations: np.ndarray, skeleton: Skeleton, side: str) -> N
     wrist = (orientations[:, forearm] @ rest).transpose(0, 2, 1) @ orientations[:, hand]
     twist = Rotation.from_matrix(wrist).as_euler("YXZ")[:, 0]
     orientations[:, forearm] = orientations[:, forearm] @ rest @ about("y", twist) @ rest.T
+
+
+def raise_shoulders(orientations: np.ndarray, skeleton: Skeleton, rounds: int = 3) -> None:
+    """Let the collar bones take what the upper arms ask for beyond their range, in place.
+
+    In the mocap they hardly move; in people they carry the last of a raised or crossed arm's way.
+    """
+    chest = skeleton.index("spine.003")
+    for clavicle, arm in ((skeleton.index(f"shoulder.{side}"), skeleton.index(f"upper_arm.{side}")) for side in "LR"):
+        base = orientations[:, chest] @ skeleton.rest_rotation[clavicle]
+        order, bounds = skeleton.euler_order[clavicle], skeleton.rom[clavicle]
+        angles = euler_angles(base.transpose(0, 2, 1) @ orientations[:, clavicle], order, bounds)
+        for _ in range(rounds):
+            angles = angles.clip(*bounds.T)
+            orientations[:, clavicle] = base @ euler_rotations(angles, order)
+            in_shoulder = (orientations[:, clavicle] @ skeleton.rest_rotation[arm]).transpose(0, 2, 1)
+            asked = euler_angles(in_shoulder @ orientations[:, arm], skeleton.euler_order[arm], skeleton.rom[arm])
+            angles = angles + asked - asked.clip(*skeleton.rom[arm].T)
+
+
+def euler_rotations(angles: np.ndarray, order: str) -> np.ndarray:
+    """Return rotations [N, 3, 3] by angles about x, y, z [N, 3] in an order of Blender's naming."""
+    return Rotation.from_euler(order.lower(), angles[:, ["XYZ".index(axis) for axis in order]]).as_matrix()
 
 
 def about(axis: str, angle: np.ndarray) -> np.ndarray:
@@ -120,10 +143,10 @@ def joint_rotations(orientations: np.ndarray, skeleton: Skeleton) -> tuple[np.nd
             continue
         order, bounds = skeleton.euler_order[joint], skeleton.rom[joint]
         angles = euler_angles(asked, order, bounds).clip(*bounds.T)
-        made = Rotation.from_euler(order.lower(), angles[:, ["XYZ".index(axis) for axis in order]])
-        local[:, joint] = made.as_matrix()
+        local[:, joint] = euler_rotations(angles, order)
         turned[:, joint] = base @ local[:, joint]
-        excess[:, joint] = (made.inv() * Rotation.from_matrix(asked)).magnitude()
+        cosine = (np.einsum("nij,nij->n", local[:, joint], asked) - 1) / 2
+        excess[:, joint] = np.arccos(cosine.clip(-1, 1))
     return local, excess
 
 

@@ -50,7 +50,7 @@ class Plan:
     batch: int = 60
     frames: int = 64
     width: int = Shape.width
-    rate: float = 1.5e-3
+    rate: float = 4e-3
     seed: int = 1
 
 
@@ -105,7 +105,8 @@ def train(clips: Clips, plan: Plan, out: Path, device: str = "cpu") -> None:
         value, parts = loss(said, batch)
         network.zero_grad()
         value.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        if not nn.utils.clip_grad_norm_(network.parameters(), 1.0).isfinite():
+            raise TrainingError(f"step {step}: the gradient is not finite; begin in another folder with a lower rate")
         for optimiser in learning:
             optimiser.step()
         sums, summed = {name: sums.get(name, 0.0) + part for name, part in parts.items()}, summed + 1

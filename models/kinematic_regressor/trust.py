@@ -23,8 +23,8 @@ TWISTED = {"elbow": 0.2, "wrist": 0.2, "shoulder": 0.7, "hip": 0.7, "knee": 0.8,
 
 TWISTED_SUBJECTS = ("cmu60", "cmu61", "cmu94", "cmu10")
 
-HAND_OFFSET = 0.5
-"""Clips named ``cmuexp`` have hands that are off by 8 degrees."""
+WRIST = 0.3
+"""Hands carry one marker or two: their rest differs by tens of degrees between subjects, and between left and right."""
 
 GLITCH_MARGIN = 3
 """Frames on either side of a glitch that are not believed either."""
@@ -35,13 +35,12 @@ def trust(database: Database, skeleton: Skeleton) -> np.ndarray:
     weight = np.ones((len(database.root), len(skeleton)), dtype=np.float32)
     parts = np.array([split_role(role)[1] for role in skeleton.roles])
     weight[:, parts == "clavicle"] = FROZEN_CLAVICLE
-    for (name, frames), subject in zip(database.clips.items(), database.subjects, strict=True):
+    weight[:, parts == "wrist"] = WRIST
+    for frames, subject in zip(database.clips.values(), database.subjects, strict=True):
         clip = weight[frames]
         if subject in TWISTED_SUBJECTS:
             for part, least in TWISTED.items():
                 clip[:, parts == part] = least
-        if name.startswith("cmuexp"):
-            clip[:, parts == "wrist"] = HAND_OFFSET
         for side in "LR":
             toes = database.rotations[frames, database.joints.index(f"{side.lower()}_toes")]
             if np.abs(toes - np.median(toes, axis=0)).max() < STILL:

@@ -185,7 +185,8 @@ def test_a_regressions_rotations_tell_what_no_keypoint_does() -> None:
     whitening[:] = np.eye(3) / np.radians(3.0)
     elbow = model.skeleton.index("left_elbow")
     apart = []
-    for prior in (None, RotationPrior(rotation.numpy(), whitening)):
-        solver = CameraSolver(default_human(), keypoints, scene.camera, 15.0, prior=prior)
+    prior = RotationPrior(rotation.numpy(), whitening)
+    for predict in (None, lambda *known: prior):
+        solver = CameraSolver(default_human(), keypoints, scene.camera, 15.0, predict=predict)
         apart.append(errors(scene, solver, solver.solve())[1][:, elbow].mean())
     assert apart[0] > 10 and apart[1] < 2

@@ -78,6 +78,7 @@ class Sequence:
         spots: [B, T, K, 3] where points are in 3D, as well as is known, metres; trust: [B, T, K], 0 where unknown.
         place: Moves poses [T] of a single person to where the evidence puts them, when spots tell no more than their
             shape.
+        begin: Poses [B, T] to begin with, where more than spots tells of them.
     """
 
     objective: Objective
@@ -86,6 +87,7 @@ class Sequence:
     spots: Tensor
     trust: Tensor
     place: Callable[[Pose, Tensor, slice], Pose] | None = None
+    begin: Pose | None = None
 
     def __len__(self) -> int:
         return len(self.times)
@@ -127,7 +129,10 @@ class Estimates:
 
 def start_frames(sequence: Sequence, lengths: Tensor, frames: slice) -> Pose:
     """Return a pose of each frame by itself, [B, T], for [B, G] logarithms of the lengths."""
-    pose = sequence.starter(sequence.spots[:, frames], sequence.trust[:, frames], lengths)
+    if sequence.begin is None:
+        pose = sequence.starter(sequence.spots[:, frames], sequence.trust[:, frames], lengths)
+    else:
+        pose = sequence.begin[:, frames]
     people, count = pose.frames
     if sequence.place is not None:
         pose = sequence.place(pose.reshape(count), lengths[0], frames)
