@@ -24,6 +24,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
 from .database import Database, euler_angles, forward
+from .ground import foot_heights
 from .legs import knee_flexion, stance
 from .mocap import Clips, load_clips
 from .retarget import positions
@@ -49,7 +50,7 @@ class Walk(NamedTuple):
 
     Attributes:
         thigh: Flexion against the vertical. knee: Flexion. ankle: Dorsiflexion.
-        lowest: [N] height of the lower of ankles and balls over where they rest, metres.
+        height: [N, 2] of the lower of ankle and ball over where it rests on the floor, metres.
         slide: [N, 2] horizontal speed of the ball of the foot, metres a second.
         ahead: [N, 2] how far the ankle is in front of the hip, metres.
     """
@@ -57,7 +58,7 @@ class Walk(NamedTuple):
     thigh: np.ndarray
     knee: np.ndarray
     ankle: np.ndarray
-    lowest: np.ndarray
+    height: np.ndarray
     slide: np.ndarray
     ahead: np.ndarray
 
@@ -66,21 +67,19 @@ def walk(clips: Clips) -> Walk:
     """Return what the legs of clips do."""
     skeleton = clips.skeleton
     placed, turned = positions(clips.rotation, clips.root, skeleton)
-    rest = skeleton.rest_matrices()[:, 2, 3]
     forwards = np.cross(turned[:, 0, :, 0], [0.0, 0.0, 1.0])
     forwards /= np.linalg.norm(forwards, axis=-1, keepdims=True)
-    thigh, ankle, lowest, slide, ahead = [], [], [], [], []
+    thigh, ankle, slide, ahead = [], [], [], []
     for side in "LR":
         upper, foot, toe = (skeleton.index(f"{bone}.{side}") for bone in ("thigh", "foot", "toe"))
         along = turned[:, upper, :, 1]
         thigh.append(np.arctan2((along * forwards).sum(-1), -along[:, 2]))
         ankle.append(-euler_angles(clips.rotation[:, foot], skeleton.euler_order[foot], skeleton.rom[foot])[:, 0])
-        lowest += [placed[:, joint, 2] - rest[joint] for joint in (foot, toe)]
         slide.append(_speeds(placed[:, toe, :2], clips))
         ahead.append(((placed[:, foot] - placed[:, upper]) * forwards).sum(-1))
     thigh, ankle = (np.degrees(np.stack(angle, axis=1)) for angle in (thigh, ankle))
     knee = np.degrees(knee_flexion(turned, skeleton))
-    return Walk(thigh, knee, ankle, np.min(lowest, axis=0), np.stack(slide, axis=1), np.stack(ahead, axis=1))
+    return Walk(thigh, knee, ankle, foot_heights(placed, skeleton), np.stack(slide, axis=1), np.stack(ahead, axis=1))
 
 
 def _speeds(path: np.ndarray, clips: Clips) -> np.ndarray:
@@ -150,22 +149,31 @@ def main() -> int:
 def tell(walks: tuple[Walk, Walk], stands: np.ndarray, found: list[tuple[int, int, int]]) -> None:
     """Print a line for each measure: before, after, normal."""
 
+    def percentile(values: np.ndarray, share: float) -> float:
+        return float(np.percentile(values, share))
+
     def line(title: str, *values: float) -> None:
         print(f"{title:44}" + "".join(f"{value:9.1f}" for value in values))
 
     print(f"{'':44}{'before':>9}{'after':>9}{'normal':>9}")
     for share in (10, 50):
-        line(f"knee of standing feet, percentile {share}", *(np.percentile(w.knee[stands], share) for w in walks))
+        line(
+            f"knee of standing feet, percentile {share}", *(float(np.percentile(w.knee[stands], share)) for w in walks)
+        )
     for joint in NORMAL:
         means = [curves(getattr(walk, joint), found).mean(axis=0) for walk in walks] + [normal(joint)]
         line(f"walking: {joint}, least", *(mean.min() for mean in means))
         line(f"walking: {joint}, most", *(mean.max() for mean in means))
         middle = slice(round(0.25 * SAMPLES), round(0.35 * SAMPLES))
-        line(f"walking: {joint}, mid stance", *(mean[middle].mean() for mean in means))
-        line(f"walking: {joint}, RMS from normal", *(np.sqrt(((mean - means[2]) ** 2).mean()) for mean in means[:2]))
+        line(f"walking: {joint}, mid stance", *(float(mean[middle].mean()) for mean in means))
+        off = (float(np.sqrt(np.mean((mean - means[2]) ** 2))) for mean in means[:2])
+        line(f"walking: {joint}, RMS from normal", *off)
     line("standing foot's ball slides, mm/s, mean", *(1000 * walk.slide[stands].mean() for walk in walks))
     for share in (1, 50):
-        line(f"lowest of the feet, mm, percentile {share}", *(1000 * np.percentile(w.lowest, share) for w in walks))
+        line(
+            f"lowest of the feet, mm, percentile {share}",
+            *(1000 * float(np.percentile(w.lowest, share)) for w in walks),
+        )
 
 
 def tell_people(database: Database, walks: tuple[Walk, Walk], stands: np.ndarray) -> None:

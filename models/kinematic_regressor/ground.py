@@ -21,16 +21,22 @@ LEAST = 1e-3
 STIFFNESS = 10.0
 """Weight of the correction's squared second differences."""
 
+STANDING = 25
+"""Percentile of a clip's standing feet that is put on the floor: half of the sources float, some by 7 cm."""
+
 BALL_HEIGHT = 0.02
 """Height of the mocap's toe joints when they stand, metres: the 2nd percentile of nearly every subject's."""
 
 
-def root_path(database: Database, placed: np.ndarray, legs: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """Return the path [N, 3] of the skeleton's root, metres, Z up.
+def root_path(
+    database: Database, placed: np.ndarray, legs: np.ndarray, skeleton: Skeleton, stands: np.ndarray
+) -> np.ndarray:
+    """Return the path [N, 3] of the skeleton's root, metres, Z up, the floor at 0.
 
     Args:
         placed: [N, 21, 3] positions of the mocap's joints, metres, Z up.
         legs: [N, J, 3] positions of the skeleton's joints about its root, metres.
+        stands: [N, 2 (left, right)] bool, of the feet.
     """
     scale, floor = leg_scale(database, skeleton), skeleton.rest_matrices()[:, 2, 3]
     ankle_height = BALL_HEIGHT - database.offset[database.joints.index("l_toes"), 1]
@@ -49,7 +55,23 @@ def root_path(database: Database, placed: np.ndarray, legs: np.ndarray, skeleton
     path = np.empty_like(mean)
     for clip in database.clips.values():
         path[clip] = start[clip] + _smooth(mean[clip] - start[clip], total[clip])
+    height = foot_heights(path[:, None] + legs, skeleton)
+    for clip in database.clips.values():
+        standing = height[clip][stands[clip]]
+        if len(standing):
+            path[clip, 2] -= np.percentile(standing, STANDING)
     return path
+
+
+def foot_heights(placed: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    """Return how far the lower of ankle and ball is over where it rests on the floor, [N, 2 (left, right)] metres.
+
+    Args:
+        placed: [N, J, 3] positions of the skeleton's joints, metres.
+    """
+    rest = skeleton.rest_matrices()[:, 2, 3]
+    feet = [[skeleton.index(f"{bone}.{side}") for bone in ("foot", "toe")] for side in "LR"]
+    return np.stack([(placed[:, foot, 2] - rest[foot]).min(axis=1) for foot in feet], axis=1)
 
 
 def leg_scale(database: Database, skeleton: Skeleton) -> float:
