@@ -64,8 +64,8 @@ def load_clips(path: Path, corrected: bool = True) -> Clips:
     turned, placed = forward(database, local)
     orientations = bone_orientations(database, turned, skeleton)
     knees = knee_flexion(orientations, skeleton)
+    stands = stance(database, placed)
     if corrected:
-        stands = stance(database, placed)
         knees = straightened(knees, knee_excess(database, knees, stands)[:, None])
         level_heads(orientations, database, skeleton, stands)
         level_feet(orientations, database, skeleton, stands)
@@ -77,8 +77,8 @@ def load_clips(path: Path, corrected: bool = True) -> Clips:
     return Clips(
         skeleton,
         local.astype(np.float32),
-        root_path(database, placed, about_root, skeleton).astype(np.float32),
-        trust(database, skeleton),
+        root_path(database, placed, about_root, skeleton, stands).astype(np.float32),
+        trust(database, local, skeleton),
         np.array([frames.start for frames in clips]),
         np.array([frames.stop - frames.start for frames in clips]),
         tuple(database.clips),

@@ -30,8 +30,16 @@ GLITCH_MARGIN = 3
 """Frames on either side of a glitch that are not believed either."""
 
 
-def trust(database: Database, skeleton: Skeleton) -> np.ndarray:
-    """Return the weight [N, J] of each joint's rotation in a loss, 0 to 1."""
+FASTEST = np.radians(1500.0)
+"""A joint that turns faster, a second, jumps: mostly a forearm whose twist is lost and found again."""
+
+
+def trust(database: Database, local: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    """Return the weight [N, J] of each joint's rotation in a loss, 0 to 1.
+
+    Args:
+        local: [N, J, 3, 3] local rotations of the skeleton's joints.
+    """
     weight = np.ones((len(database.root), len(skeleton)), dtype=np.float32)
     parts = np.array([split_role(role)[1] for role in skeleton.roles])
     weight[:, parts == "clavicle"] = FROZEN_CLAVICLE
@@ -45,5 +53,13 @@ def trust(database: Database, skeleton: Skeleton) -> np.ndarray:
             toes = database.rotations[frames, database.joints.index(f"{side.lower()}_toes")]
             if np.abs(toes - np.median(toes, axis=0)).max() < STILL:
                 clip[:, skeleton.index(f"toe.{side}")] = FROZEN_TOES
-        clip[maximum_filter1d(database.broken[frames], 2 * GLITCH_MARGIN + 1)] = 0.0
+        wrong = database.broken[frames, None] | _jumps(local[frames])
+        clip[maximum_filter1d(wrong, 2 * GLITCH_MARGIN + 1, axis=0)] = 0.0
     return weight
+
+
+def _jumps(local: np.ndarray) -> np.ndarray:
+    """Return [T, J] bool: joints that got to their rotation, or left it, too fast."""
+    cosine = (np.einsum("tjab,tjab->tj", local[1:], local[:-1]) - 1) / 2
+    fast = np.pad(cosine < np.cos(FASTEST / 30.0), ((1, 1), (0, 0)))
+    return fast[1:] | fast[:-1]
