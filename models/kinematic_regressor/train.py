@@ -42,7 +42,8 @@ class Plan:
 
     Attributes:
         head: A name in :data:`heads.HEADS`. batch: windows a step. frames: of a window. width: of the network.
-        rate: the highest learning rate.
+        rate: the highest learning rate. measured: share of the windows with errors that were measured on rendered
+            people, from the step on that ``measured_from`` is the share of all steps of.
     """
 
     head: str = "kinematic"
@@ -51,6 +52,8 @@ class Plan:
     frames: int = 64
     width: int = Shape.width
     rate: float = 4e-3
+    measured: float = 0.5
+    measured_from: float = 0.7
     seed: int = 1
 
 
@@ -99,7 +102,8 @@ def train(clips: Clips, plan: Plan, out: Path, device: str = "cpu") -> None:
         for optimiser in learning:
             for group in optimiser.param_groups:
                 group["lr"] = plan.rate * rate_at(step, plan.steps)
-        batch = batches.draw(plan.batch, plan.frames)
+        measured = plan.measured if step >= plan.measured_from * plan.steps else 0.0
+        batch = batches.draw(plan.batch, plan.frames, measured)
         with torch.autocast(torch.device(device).type, dtype=torch.bfloat16):
             said = network(batch.features)
         value, parts = loss(said, batch)
@@ -141,6 +145,10 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=Plan.frames, help="frames a window")
     parser.add_argument("--width", type=int, default=Plan.width)
     parser.add_argument("--rate", type=float, default=Plan.rate)
+    parser.add_argument("--measured", type=float, default=Plan.measured, help="share of windows with measured errors")
+    parser.add_argument(
+        "--measured-from", type=float, default=Plan.measured_from, help="share of the steps before them"
+    )
     parser.add_argument("--seed", type=int, default=Plan.seed)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")

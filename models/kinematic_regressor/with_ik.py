@@ -9,8 +9,7 @@ import torch
 from video2rig.camera import Camera
 from video2rig.human import default_human
 from video2rig.ik import CameraSolver
-from video2rig.regression import Regressor
-from video2rig.regression.transfer import predictor
+from video2rig.regression import Regressor, predictor
 from video2rig.settings import Settings
 
 from .evaluate import GUESSED_FIELD_OF_VIEW

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .clips import bound_by_range
+from .elimination import eliminate
 from .evidence import Evidence
 from .model import ROOT_DOFS, Pose
 from .objective import Objective
 from .smoothness import Differences, Smoothness
-from .solver import bound_by_range, eliminate
 
 _LEAST_SHARE = 0.1
 """At least this share of the data counts as not absorbed by the unknowns."""

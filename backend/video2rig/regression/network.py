@@ -140,10 +140,10 @@ def load(path: Path, skeleton: Skeleton, device: torch.device | str = "cpu") -> 
     if facts.get("format") != FORMAT:
         version = facts.get("format", "none")
         raise RegressionError(f"{path} holds weights of format {version}; this version reads format {FORMAT}")
-    shape = facts["shape"]
-    network = TemporalNetwork(skeleton, Shape(shape["width"], tuple(shape["dilations"]), shape["alternatives"]))
     try:
+        shape = facts["shape"]
+        network = TemporalNetwork(skeleton, Shape(shape["width"], tuple(shape["dilations"]), shape["alternatives"]))
         network.load_state_dict(state)
-    except RuntimeError as error:
+    except (KeyError, TypeError, RuntimeError) as error:
         raise RegressionError(f"{path} does not hold the weights of the regression network ({error})") from error
     return network.to(device).eval()

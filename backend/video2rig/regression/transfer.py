@@ -68,12 +68,14 @@ def rotation_prior(regression: Regression, skeleton: Skeleton) -> RotationPrior:
             expected[:, joint] = before if parent < 0 else np.eye(3)
             continue
         orientation[:, joint] = turned[:, own[joint]] @ constant[joint]
-        expected[:, joint] = orientation[:, joint] if parent < 0 else before.mT @ orientation[:, joint]
+        expected[:, joint] = (
+            orientation[:, joint] if parent < 0 else np.swapaxes(before, -1, -2) @ orientation[:, joint]
+        )
         covariance = constant[joint].T @ _covariance(regression, turned, own, skeleton, joint) @ constant[joint]
         # an error about the bone's own axes, as one that turns the expected rotation from the left
         variance, axes = np.linalg.eigh(covariance)
         deviation = np.sqrt(np.maximum(variance, _LEAST_DEVIATION**2))
-        whitening[:, joint] = (expected[:, joint] @ axes).mT / deviation[..., None]
+        whitening[:, joint] = np.swapaxes(expected[:, joint] @ axes, -1, -2) / deviation[..., None]
     return RotationPrior(expected, whitening * np.sqrt(_CORRELATION))
 
 
@@ -97,8 +99,8 @@ def _covariance(
     end, between = own[joint], own[joint]
     total = np.zeros((len(turned), 3, 3))
     while between >= 0 and not (last >= 0 and between == own[last]):
-        carried = turned[:, end].mT @ turned[:, between]
-        total += (carried * regression.deviation[:, between, None] ** 2) @ carried.mT
+        carried = np.swapaxes(turned[:, end], -1, -2) @ turned[:, between]
+        total += (carried * regression.deviation[:, between, None] ** 2) @ np.swapaxes(carried, -1, -2)
         between = human.parents[between]
     return total
 
