@@ -77,7 +77,7 @@ class RotationPrior:
 
 
 Predict = Callable[[Keypoints, Camera, Skeleton | None, bool], RotationPrior]
-"""A regression: from keypoints before a camera, the person's body where it is known, and whether the focal length is."""
+"""A regression: from keypoints before a camera, the body where it is known, and whether the focal length is known."""
 
 
 class CameraSolver:
