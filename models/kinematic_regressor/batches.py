@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from video2rig.human import DEFAULT_HEIGHT
 from video2rig.keypoints import sites
 from video2rig.kinematics import KinematicChain
 from video2rig.regression.features import features
@@ -17,7 +19,9 @@ from video2rig.regression.proportions import SEGMENTS, bone_segments, offset_seg
 from .cameras import Range, film
 from .chance import Random
 from .compose import Composer
+from .detector_errors import DetectorErrors, facing
 from .errors import detected
+from .measured import Measured
 from .mocap import Clips
 
 _SPREAD = 0.43  # metres, root mean square distance of a body's points from its middle
@@ -77,9 +81,11 @@ class Batches:
     """Draws training batches; the same seed draws the same ones."""
 
     def __init__(self, clips: Clips, seed: int, device: torch.device | str = "cpu") -> None:
+        self.device = device
         self._choose = Random(seed, device)
         self.composer = Composer(clips, self._choose)
         self.bodies = Bodies(clips, device)
+        self._shoulders = [clips.skeleton.index(f"{side}_shoulder") for side in ("left", "right")]
 
     def state(self) -> Tensor:
         """Return where the random numbers stand; :meth:`restore` goes on from there."""
@@ -89,9 +95,18 @@ class Batches:
         """Go on from a state."""
         self._choose.generator.set_state(state)
 
+    @cached_property
+    def _measured(self) -> Measured:
+        return Measured(DetectorErrors.load(device=self.device))
+
     @torch.no_grad()
-    def draw(self, count: int, frames: int) -> Batch:
-        """Return a batch of windows."""
+    def draw(self, count: int, frames: int, measured: float = 0.0) -> Batch:
+        """Return a batch of windows.
+
+        Args:
+            measured: Share of the windows with errors that the detector made on rendered people; in the rest they are
+                made up.
+        """
         choose, bodies = self._choose, self.bodies
         motion = self.composer.windows(count, frames)
         proportions = _STATURE * choose.normal(count, 1) + _SEGMENT * choose.normal(count, len(SEGMENTS))
@@ -106,7 +121,13 @@ class Batches:
         joints, points, _ = bodies.places(local, offset, wandering)
         points = points + root[:, :, None]
         depth = root[..., 2].clamp_min(0.5)
-        rays, confidence = detected(points[..., :2] / points[..., 2:].clamp_min(0.3), _SPREAD / depth, choose)
+        true_rays = points[..., :2] / points[..., 2:].clamp_min(0.3)
+        rays, confidence = detected(true_rays, _SPREAD / depth, choose)
+        if some := round(measured * count):
+            stature = DEFAULT_HEIGHT * proportions[:some].mean(1, keepdim=True).exp() / depth[:some]
+            across = joints[:some, :, self._shoulders[0]] - joints[:some, :, self._shoulders[1]]
+            seen = self._measured.detected(true_rays[:some], stature, facing(across, root[:some]), choose)
+            rays[:some], confidence[:some] = seen
         zoom, focal_known = self._focal(count)
         known = choose.chance(0.7, count)
         told = proportions + 0.03 * choose.normal(*proportions.shape)

@@ -38,7 +38,7 @@ class Random:
         return torch.multinomial(weights, count, replacement=True, generator=self.generator)
 
     def smooth(self, clips: int, frames: int, every: int, *shape: int) -> Tensor:
-        """Return [clips, frames, *shape] of a variance of about a half that turns no faster than every so many frames."""
+        """Return [clips, frames, *shape] of a variance of about a half, turning no faster than every so many frames."""
         knots = self.normal(clips, math.prod(shape), frames // every + 3)
         curve = functional.interpolate(knots, size=frames, mode="linear", align_corners=True)
         half = every // 2

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 from scipy.linalg import solveh_banded
 
@@ -19,19 +21,29 @@ LEAST = 1e-3
 STIFFNESS = 10.0
 """Weight of the correction's squared second differences."""
 
+STANDING = 25
+"""Percentile of a clip's standing feet that is put on the floor: half of the sources float, some by 7 cm."""
 
-def root_path(database: Database, placed: np.ndarray, legs: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """Return the path [N, 3] of the skeleton's root, metres, Z up.
+BALL_HEIGHT = 0.02
+"""Height of the mocap's toe joints when they stand, metres: the 2nd percentile of nearly every subject's."""
+
+
+def root_path(
+    database: Database, placed: np.ndarray, legs: np.ndarray, skeleton: Skeleton, stands: np.ndarray
+) -> np.ndarray:
+    """Return the path [N, 3] of the skeleton's root, metres, Z up, the floor at 0.
 
     Args:
         placed: [N, 21, 3] positions of the mocap's joints, metres, Z up.
         legs: [N, J, 3] positions of the skeleton's joints about its root, metres.
+        stands: [N, 2 (left, right)] bool, of the feet.
     """
     scale, floor = leg_scale(database, skeleton), skeleton.rest_matrices()[:, 2, 3]
+    ankle_height = BALL_HEIGHT - database.offset[database.joints.index("l_toes"), 1]
+    soles = (("foot", "foot", ankle_height), ("toe", "toes", BALL_HEIGHT))
     weights, wanted = [], []
-    for bone, name in ((f"{bone}.{side}", f"{side.lower()}_{name}") for side in "LR" for bone, name in _SOLE):
-        joint, source = skeleton.index(bone), database.joints.index(name)
-        height = _heights(database)[source]
+    for side, (bone, segment, height) in product("LR", soles):
+        joint, source = skeleton.index(f"{bone}.{side}"), database.joints.index(f"{side.lower()}_{segment}")
         target = placed[:, source] * scale
         target[:, 2] += floor[joint] - height * scale
         weights.append(_contact(database, placed[:, source], height))
@@ -43,31 +55,29 @@ def root_path(database: Database, placed: np.ndarray, legs: np.ndarray, skeleton
     path = np.empty_like(mean)
     for clip in database.clips.values():
         path[clip] = start[clip] + _smooth(mean[clip] - start[clip], total[clip])
+    height = foot_heights(path[:, None] + legs, skeleton)
+    for clip in database.clips.values():
+        standing = height[clip][stands[clip]]
+        if len(standing):
+            path[clip, 2] -= np.percentile(standing, STANDING)
     return path
 
 
-_SOLE = (("foot", "foot"), ("toe", "toes"))  # ankle and ball of the foot: our bone, the mocap's segment
+def foot_heights(placed: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    """Return how far the lower of ankle and ball is over where it rests on the floor, [N, 2 (left, right)] metres.
+
+    Args:
+        placed: [N, J, 3] positions of the skeleton's joints, metres.
+    """
+    rest = skeleton.rest_matrices()[:, 2, 3]
+    feet = [[skeleton.index(f"{bone}.{side}") for bone in ("foot", "toe")] for side in "LR"]
+    return np.stack([(placed[:, foot, 2] - rest[foot]).min(axis=1) for foot in feet], axis=1)
 
 
 def leg_scale(database: Database, skeleton: Skeleton) -> float:
     """Return how many times as long the skeleton's leg is as the mocap's."""
     leg = sum(np.linalg.norm(database.offset[database.joints.index(f"l_{part}")]) for part in ("shank", "foot"))
     return float(sum(skeleton.length[skeleton.index(bone)] for bone in ("thigh.L", "shin.L")) / leg)
-
-
-def _heights(database: Database) -> np.ndarray:
-    """Return the heights [21] of the mocap's joints when it stands flat, with the balls of the feet as in its files."""
-    height = np.zeros(len(database.joints))
-    ball, ankle = database.joints.index("l_toes"), database.joints.index("l_foot")
-    for side in "lr":
-        height[database.joints.index(f"{side}_toes")] = BALL_HEIGHT
-        height[database.joints.index(f"{side}_foot")] = BALL_HEIGHT - database.offset[ball, 1]
-    assert ankle < ball
-    return height
-
-
-BALL_HEIGHT = 0.02
-"""Height of the toe joints of the mocap when they stand, metres: the 2nd percentile over all clips."""
 
 
 def _contact(database: Database, path: np.ndarray, height: float) -> np.ndarray:

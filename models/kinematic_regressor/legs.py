@@ -22,13 +22,13 @@ STANDING = 25
 """Percentile of a subject's knees in stance that is known to be :data:`STANCE_KNEE`."""
 
 STANCE_KNEE = np.radians(7.0)
-"""Knee flexion that three quarters of normal gait's stance are above (Perry and Burnfield 2010: 5 to 18)."""
+"""Knee flexion that three quarters of normal gait's stance are above: it goes from 5 to 15 and back (`gait.py`)."""
 
-TYPICAL_EXCESS, TYPICAL_FRAMES = np.radians(14.0), 100
+TYPICAL_EXCESS, TYPICAL_FRAMES = np.radians(18.5), 100
 """The median excess of the training subjects, and how many frames of stance it counts as in a subject's own."""
 
-LARGEST_EXCESS = np.radians(22.0)
-"""More is not the skeleton but a subject who crouches: dances and stealthy walks."""
+LARGEST_EXCESS = np.radians(24.0)
+"""What three quarters of the training subjects are under. More is a subject who crouches: dances, a stealthy walk."""
 
 BENT_SHARE = 0.5
 """Part of the excess that is left in a knee beyond :data:`BENT`: swing peaks at 70 degrees where gait has 60 to 65."""

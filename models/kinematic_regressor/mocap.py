@@ -14,7 +14,7 @@ from video2rig.skeleton import Skeleton
 from .database import Database, anatomical, forward
 from .ground import root_path
 from .legs import knee_excess, knee_flexion, set_legs, stance, straightened
-from .posture import level_feet, level_heads
+from .posture import level_feet, level_heads, straighten_hands
 from .retarget import bone_orientations, joint_rotations, positions, raise_shoulders
 from .trust import trust
 
@@ -52,32 +52,22 @@ def load_clips(path: Path, corrected: bool = True) -> Clips:
     """Read ``cmu_train.npz`` or ``cmu_val.npz``.
 
     Args:
-        corrected: Without, the clips are as biased as their source: bent knees (`legs.py`), tilted heads and feet
-            (`posture.py`).
+        corrected: Without, the clips are as biased as their source: bent knees (`legs.py`), tilted heads,
+            hands and feet (`posture.py`).
 
     Raises:
         MocapError: There is no such file.
     """
     database, skeleton = Database.load(path), default_human()
-    clips = list(database.clips.values())
-    local = np.concatenate([anatomical(database.joints, database.rotations[clip]) for clip in clips])
-    turned, placed = forward(database, local)
-    orientations = bone_orientations(database, turned, skeleton)
-    knees = knee_flexion(orientations, skeleton)
-    if corrected:
-        stands = stance(database, placed)
-        knees = straightened(knees, knee_excess(database, knees, stands)[:, None])
-        level_heads(orientations, database, skeleton, stands)
-        level_feet(orientations, database, skeleton, stands)
-    set_legs(orientations, skeleton, clips, knees)
-    raise_shoulders(orientations, skeleton)
-    local, _ = joint_rotations(orientations, skeleton)
+    orientations, placed, stands = bone_targets(database, skeleton, corrected)
+    local, excess = joint_rotations(orientations, skeleton)
     about_root, _ = positions(local, np.zeros_like(placed[:, 0]), skeleton)
+    clips = list(database.clips.values())
     return Clips(
         skeleton,
         local.astype(np.float32),
-        root_path(database, placed, about_root, skeleton).astype(np.float32),
-        trust(database, skeleton),
+        root_path(database, placed, about_root, skeleton, stands).astype(np.float32),
+        trust(database, local, excess, skeleton),
         np.array([frames.start for frames in clips]),
         np.array([frames.stop - frames.start for frames in clips]),
         tuple(database.clips),
@@ -85,3 +75,31 @@ def load_clips(path: Path, corrected: bool = True) -> Clips:
         database.actions,
         database.sources,
     )
+
+
+def bone_targets(
+    database: Database, skeleton: Skeleton, corrected: bool = True
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what every bone's orientation should be, before its joint's range of motion has its say.
+
+    Args:
+        skeleton: With the bones of the default human. corrected: As of :func:`load_clips`.
+
+    Returns:
+        Orientations [N, J, 3, 3] in the world, positions [N, 21, 3] of the mocap's own joints, metres, Z up, and
+        which feet stand, [N, 2 (left, right)] bool.
+    """
+    clips = list(database.clips.values())
+    local = np.concatenate([anatomical(database.joints, database.rotations[clip]) for clip in clips])
+    turned, placed = forward(database, local)
+    orientations = bone_orientations(database, turned, skeleton)
+    knees = knee_flexion(orientations, skeleton)
+    stands = stance(database, placed)
+    if corrected:
+        knees = straightened(knees, knee_excess(database, knees, stands)[:, None])
+        level_heads(orientations, database, skeleton, stands)
+        level_feet(orientations, database, skeleton, stands)
+        straighten_hands(orientations, database, skeleton, stands)
+    set_legs(orientations, skeleton, clips, knees)
+    raise_shoulders(orientations, skeleton)
+    return orientations, placed, stands

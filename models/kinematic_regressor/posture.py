@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Constant tilts of heads and feet: what level is, each subject's skeleton says differently."""
+"""Constant tilts of heads, hands and feet: what level or straight is, each subject's skeleton says differently."""
 
 from __future__ import annotations
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from video2rig.skeleton import Skeleton
 
 from .database import Database
-from .retarget import about, share_bend
+from .retarget import about, euler_rotations, share_bend
 
 LARGEST_TILT = np.radians(30.0)
-"""No subject's head was found to be further off."""
+"""More is not the skeleton but what the subject does."""
 
 NO_TILT_FRAMES = 100
 """Frames of no tilt that a subject's own are averaged with."""
@@ -46,6 +47,24 @@ def level_feet(orientations: np.ndarray, database: Database, skeleton: Skeleton,
         turn = orientations[:, foot] @ about("x", _typical(up, stands[:, number], database))
         orientations[:, toe] = turn @ orientations[:, foot].transpose(0, 2, 1) @ orientations[:, toe]
         orientations[:, foot] = turn
+
+
+def straighten_hands(orientations: np.ndarray, database: Database, skeleton: Skeleton, stands: np.ndarray) -> None:
+    """Turn every subject's hands so that they go on straight in the median of the frames in which they stand, in place.
+
+    Wrists of the mocap are flexed and deviated by up to 50 degrees in the median, on left and right by different ones.
+
+    Args:
+        orientations: [N, J, 3, 3] of the bones in the world, hands without twist. stands: [N, 2] bool, of the feet.
+    """
+    for side in "LR":
+        forearm, hand = skeleton.index(f"forearm.{side}"), skeleton.index(f"hand.{side}")
+        base = orientations[:, forearm] @ skeleton.rest_rotation[hand]
+        angles = np.zeros((len(base), 3))
+        angles[:, [0, 2]] = Rotation.from_matrix(base.transpose(0, 2, 1) @ orientations[:, hand]).as_euler("YXZ")[:, 1:]
+        for axis in (0, 2):
+            angles[:, axis] -= _typical(angles[:, axis], stands.any(axis=1), database)
+        orientations[:, hand] = base @ euler_rotations(angles, "YZX")
 
 
 def _typical(angle: np.ndarray, counts: np.ndarray, database: Database) -> np.ndarray:

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Train the regression network: resumable, seeded, the same script on a CPU and on a large GPU.
 
-python -m models.kinematic_regressor.train --mocap FOLDER --steps 15000
+    python -m models.kinematic_regressor.train --mocap FOLDER --steps 15000
+
+Needs torch 2.9 or later, which has Muon.
 """
 
 from __future__ import annotations
@@ -9,21 +11,50 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 import time
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from video2rig.regression.motion_parameters import MotionParameters
+from video2rig.errors import Video2RigError
 from video2rig.regression.network import Shape, TemporalNetwork, save
 
 from .batches import Batches
-from .loss import Loss
-from .mocap import load_clips
+from .heads import HEADS
+from .mocap import Clips, load_clips
 
 _WARM_UP = 100
 _LAST_RATE = 0.01  # of the highest learning rate
+_SAVED_EVERY = 60.0  # seconds
+_TOLD_EVERY = 100  # steps
+
+
+class TrainingError(Video2RigError):
+    """A training run that cannot go on from the one that is there."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the weights follow from, with the clips.
+
+    Attributes:
+        head: A name in :data:`heads.HEADS`. batch: windows a step. frames: of a window. width: of the network.
+        rate: the highest learning rate. measured: share of the windows with errors that were measured on rendered
+            people, from the step on that ``measured_from`` is the share of all steps of.
+    """
+
+    head: str = "kinematic"
+    steps: int = 15000
+    batch: int = 60
+    frames: int = 64
+    width: int = Shape.width
+    rate: float = 4e-3
+    measured: float = 0.5
+    measured_from: float = 0.7
+    seed: int = 1
 
 
 def optimisers(network: TemporalNetwork, rate: float) -> list[torch.optim.Optimizer]:
@@ -43,75 +74,58 @@ def rate_at(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / _WARM_UP) * (cosine * (1 - _LAST_RATE) + _LAST_RATE)
 
 
-def main() -> None:
-    """Train from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mocap", type=Path, required=True, help="folder of cmu_train.npz")
-    parser.add_argument("--out", type=Path, default=Path("build/kinematic_regressor"), help="checkpoint and curve")
-    parser.add_argument("--steps", type=int, default=15000)
-    parser.add_argument("--batch", type=int, default=60, help="windows a step")
-    parser.add_argument("--frames", type=int, default=64, help="frames a window")
-    parser.add_argument("--width", type=int, default=Shape.width)
-    parser.add_argument("--rate", type=float, default=4e-3)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(options.seed)
-    options.out.mkdir(parents=True, exist_ok=True)
+def train(clips: Clips, plan: Plan, out: Path, device: str = "cpu") -> None:
+    """Train, going on from the checkpoint in a folder if it holds one; write weights.safetensors and curve.jsonl there.
 
-    batches = Batches(load_clips(options.mocap / "cmu_train.npz"), options.seed, options.device)
-    skeleton = batches.composer.skeleton
-    parameters = MotionParameters(skeleton, options.device)
-    network = _network(batches, parameters, Shape(width=options.width)).to(options.device)
-    loss, learning = Loss(skeleton, parameters, batches.bodies), optimisers(network, options.rate)
-    checkpoint = options.out / "checkpoint.pt"
+    Raises:
+        TrainingError: The checkpoint is another plan's.
+    """
+    torch.manual_seed(plan.seed)
+    batches = Batches(clips, plan.seed, device)
+    network, loss = HEADS[plan.head](batches, Shape(width=plan.width))
+    network = network.to(device)
+    learning = optimisers(network, plan.rate)
+    out.mkdir(parents=True, exist_ok=True)
+    checkpoint = out / "checkpoint.pt"
     begin = 0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
+        if state["plan"] != asdict(plan):
+            raise TrainingError(f"{checkpoint} is of another plan: {state['plan']}; name another folder with --out")
         network.load_state_dict(state["network"])
         for optimiser, known in zip(learning, state["learning"], strict=True):
             optimiser.load_state_dict(known)
         batches.restore(state["random"])
         begin = state["step"]
-    curve = (options.out / "curve.jsonl").open("a")
     since, saved, sums, summed = time.monotonic(), time.monotonic(), {}, 0
-    for step in range(begin, options.steps):
+    for step in range(begin, plan.steps):
         for optimiser in learning:
             for group in optimiser.param_groups:
-                group["lr"] = options.rate * rate_at(step, options.steps)
-        batch = batches.draw(options.batch, options.frames)
-        with torch.autocast(torch.device(options.device).type, dtype=torch.bfloat16):
+                group["lr"] = plan.rate * rate_at(step, plan.steps)
+        measured = plan.measured if step >= plan.measured_from * plan.steps else 0.0
+        batch = batches.draw(plan.batch, plan.frames, measured)
+        with torch.autocast(torch.device(device).type, dtype=torch.bfloat16):
             said = network(batch.features)
         value, parts = loss(said, batch)
         network.zero_grad()
         value.backward()
         if not nn.utils.clip_grad_norm_(network.parameters(), 1.0).isfinite():
-            raise SystemExit(f"step {step}: the gradient is not finite; lower --rate and go on from {checkpoint}")
+            raise TrainingError(f"step {step}: the gradient is not finite; begin in another folder with a lower rate")
         for optimiser in learning:
             optimiser.step()
         sums, summed = {name: sums.get(name, 0.0) + part for name, part in parts.items()}, summed + 1
-        if (step + 1) % 100 == 0:
+        if (step + 1) % _TOLD_EVERY == 0:
             line = {"step": step + 1, "seconds": round(time.monotonic() - since, 1)}
             line |= {name: round(total / summed, 5) for name, total in sums.items()}
-            print(json.dumps(line), file=curve, flush=True)
+            with (out / "curve.jsonl").open("a") as curve:
+                print(json.dumps(line), file=curve)
             print(line, flush=True)
             sums, summed = {}, 0
-        if time.monotonic() - saved > 60 or step + 1 == options.steps:
+        if time.monotonic() - saved > _SAVED_EVERY or step + 1 == plan.steps:
             saved = time.monotonic()
             state = {"network": network.state_dict(), "learning": [o.state_dict() for o in learning]}
-            _replace(checkpoint, state | {"random": batches.state(), "step": step + 1})
-            save(network, options.out / "weights.safetensors")
-
-
-def _network(batches: Batches, parameters: MotionParameters, shape: Shape) -> TemporalNetwork:
-    angles, orientation = batches.composer.mean()
-    local = batches.bodies.chain.local_rotations(angles)
-    rest = batches.bodies.chain.rest_rotation[0]
-    upright = torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]], device=orientation.device)  # before a level camera
-    local[0] = rest.T @ upright @ orientation
-    return TemporalNetwork(batches.composer.skeleton, shape, parameters.written(local, angles))
+            _replace(checkpoint, state | {"random": batches.state(), "step": step + 1, "plan": asdict(plan)})
+            save(network, out / "weights.safetensors")
 
 
 def _replace(path: Path, state: dict[str, object]) -> None:
@@ -120,5 +134,34 @@ def _replace(path: Path, state: dict[str, object]) -> None:
     part.replace(path)
 
 
+def main() -> int:
+    """Train from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mocap", type=Path, required=True, help="folder of cmu_train.npz")
+    parser.add_argument("--out", type=Path, default=Path("build/kinematic_regressor"), help="checkpoint and curve")
+    parser.add_argument("--head", choices=HEADS, default=Plan.head)
+    parser.add_argument("--steps", type=int, default=Plan.steps)
+    parser.add_argument("--batch", type=int, default=Plan.batch, help="windows a step")
+    parser.add_argument("--frames", type=int, default=Plan.frames, help="frames a window")
+    parser.add_argument("--width", type=int, default=Plan.width)
+    parser.add_argument("--rate", type=float, default=Plan.rate)
+    parser.add_argument("--measured", type=float, default=Plan.measured, help="share of windows with measured errors")
+    parser.add_argument(
+        "--measured-from", type=float, default=Plan.measured_from, help="share of the steps before them"
+    )
+    parser.add_argument("--seed", type=int, default=Plan.seed)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    plan = Plan(**{field.name: getattr(options, field.name) for field in fields(Plan)})
+    try:
+        train(load_clips(options.mocap / "cmu_train.npz"), plan, options.out, options.device)
+    except Video2RigError as error:
+        print(f"train: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

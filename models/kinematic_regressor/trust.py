@@ -23,28 +23,48 @@ TWISTED = {"elbow": 0.2, "wrist": 0.2, "shoulder": 0.7, "hip": 0.7, "knee": 0.8,
 
 TWISTED_SUBJECTS = ("cmu60", "cmu61", "cmu94", "cmu10")
 
-HAND_OFFSET = 0.5
-"""Clips named ``cmuexp`` have hands that are off by 8 degrees."""
+WRIST = 0.3
+"""Hands carry one marker or two: their rest differs by tens of degrees between subjects, and between left and right."""
 
 GLITCH_MARGIN = 3
 """Frames on either side of a glitch that are not believed either."""
 
 
-def trust(database: Database, skeleton: Skeleton) -> np.ndarray:
-    """Return the weight [N, J] of each joint's rotation in a loss, 0 to 1."""
+FASTEST = np.radians(1500.0)
+"""A joint that turns faster, a second, jumps: mostly a forearm whose twist is lost and found again."""
+
+
+HELD_BACK = np.radians(30.0)
+"""A joint that its range of motion held back by more does not show what the person did."""
+
+
+def trust(database: Database, local: np.ndarray, excess: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    """Return the weight [N, J] of each joint's rotation in a loss, 0 to 1.
+
+    Args:
+        local: [N, J, 3, 3] local rotations of the skeleton's joints.
+        excess: [N, J] how far each was held back by its range of motion, radians.
+    """
     weight = np.ones((len(database.root), len(skeleton)), dtype=np.float32)
     parts = np.array([split_role(role)[1] for role in skeleton.roles])
     weight[:, parts == "clavicle"] = FROZEN_CLAVICLE
-    for (name, frames), subject in zip(database.clips.items(), database.subjects, strict=True):
+    weight[:, parts == "wrist"] = WRIST
+    for frames, subject in zip(database.clips.values(), database.subjects, strict=True):
         clip = weight[frames]
         if subject in TWISTED_SUBJECTS:
             for part, least in TWISTED.items():
                 clip[:, parts == part] = least
-        if name.startswith("cmuexp"):
-            clip[:, parts == "wrist"] = HAND_OFFSET
         for side in "LR":
             toes = database.rotations[frames, database.joints.index(f"{side.lower()}_toes")]
             if np.abs(toes - np.median(toes, axis=0)).max() < STILL:
                 clip[:, skeleton.index(f"toe.{side}")] = FROZEN_TOES
-        clip[maximum_filter1d(database.broken[frames], 2 * GLITCH_MARGIN + 1)] = 0.0
+        wrong = database.broken[frames, None] | _jumps(local[frames]) | (excess[frames] > HELD_BACK)
+        clip[maximum_filter1d(wrong, 2 * GLITCH_MARGIN + 1, axis=0)] = 0.0
     return weight
+
+
+def _jumps(local: np.ndarray) -> np.ndarray:
+    """Return [T, J] bool: joints that got to their rotation, or left it, too fast."""
+    cosine = (np.einsum("tjab,tjab->tj", local[1:], local[:-1]) - 1) / 2
+    fast = np.pad(cosine < np.cos(FASTEST / 30.0), ((1, 1), (0, 0)))
+    return fast[1:] | fast[:-1]

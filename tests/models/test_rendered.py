@@ -16,7 +16,6 @@ from models.kinematic_regressor.rendered.make import FRAMES, SIZES, join
 from models.kinematic_regressor.rendered.people import paper_points, square
 from models.kinematic_regressor.rendered.scene import Scene, room
 from models.kinematic_regressor.rendered.views import Posed, posed, random_camera, random_frames
-
 from video2rig.camera import Camera
 from video2rig.human import default_human
 from video2rig.kinematics import KinematicChain

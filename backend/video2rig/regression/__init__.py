@@ -3,5 +3,6 @@
 
 from .network import RegressionError
 from .regressor import Regression, Regressor
+from .transfer import predictor, rotation_prior
 
-__all__ = ["Regression", "RegressionError", "Regressor"]
+__all__ = ["Regression", "RegressionError", "Regressor", "predictor", "rotation_prior"]

@@ -82,12 +82,15 @@ class _Block(nn.Module):
 class TemporalNetwork(nn.Module):
     """Features [B, T, F] -> :class:`Prediction` of the same frames, at any T from 1."""
 
+    mean: Tensor
+
     def __init__(self, skeleton: Skeleton, shape: Shape, mean: Tensor | None = None) -> None:
-        """Begin with random weights that predict the mean [M] motion parameters."""
+        """Begin with random weights that predict the mean [M]: of the motion parameters, if it is not given 0."""
         super().__init__()
         self.shape = shape
         self.joints = len(skeleton)
-        size = MotionParameters(skeleton).size
+        mean = torch.zeros(MotionParameters(skeleton).size) if mean is None else mean
+        size = len(mean)
         width = shape.width
         self.enter = nn.Linear(FEATURES, width)
         self.frame = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
@@ -96,7 +99,7 @@ class TemporalNetwork(nn.Module):
         self.leave = nn.Linear(width, size)
         self.doubt = nn.Linear(width, 3 * self.joints)
         self.others = nn.Linear(width, shape.alternatives * size)
-        self.register_buffer("mean", torch.zeros(size) if mean is None else mean.clone())
+        self.register_buffer("mean", mean.clone())
         for layer, scale in ((self.leave, 0.01), (self.doubt, 0.01), (self.others, 0.03)):
             nn.init.normal_(layer.weight, std=scale)
             nn.init.zeros_(layer.bias)
@@ -137,10 +140,10 @@ def load(path: Path, skeleton: Skeleton, device: torch.device | str = "cpu") -> 
     if facts.get("format") != FORMAT:
         version = facts.get("format", "none")
         raise RegressionError(f"{path} holds weights of format {version}; this version reads format {FORMAT}")
-    shape = facts["shape"]
-    network = TemporalNetwork(skeleton, Shape(shape["width"], tuple(shape["dilations"]), shape["alternatives"]))
     try:
+        shape = facts["shape"]
+        network = TemporalNetwork(skeleton, Shape(shape["width"], tuple(shape["dilations"]), shape["alternatives"]))
         network.load_state_dict(state)
-    except RuntimeError as error:
+    except (KeyError, TypeError, RuntimeError) as error:
         raise RegressionError(f"{path} does not hold the weights of the regression network ({error})") from error
     return network.to(device).eval()

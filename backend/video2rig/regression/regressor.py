@@ -18,7 +18,7 @@ from .features import features
 from .motion_parameters import MotionParameters
 from .network import RATE, RegressionError, TemporalNetwork, load
 from .points import POINTS, known_of
-from .proportions import proportions
+from .proportions import SEGMENTS, proportions
 
 _WINDOW = 2048
 """Frames that are predicted at once; windows overlap by what the network sees of a frame's past and future, so that
@@ -86,7 +86,8 @@ class Regressor:
         confidence[:, points] = keypoints.confidence[:, own]
         rays[:, points] = (keypoints.positions[:, own] - camera.center) / camera.focal
         rays[confidence == 0] = 0.0
-        told = torch.tensor(np.zeros(10) if body is None else proportions(body), dtype=torch.float32)
+        told = torch.zeros(len(SEGMENTS)) if body is None else torch.tensor(proportions(body), dtype=torch.float32)
+        told = told - told.mean()  # a child near by looks like an adult far away
         known = torch.tensor([float(body is not None), float(focal_known)])
         with torch.inference_mode():
             parts = self._at_rate(torch.tensor(rays), torch.tensor(confidence), keypoints.times, told, known)
