@@ -5,9 +5,9 @@
 
 Printed are knees, thighs and ankles of standing and walking subjects before and after, how far feet slide and sink, and
 every subject's knees; the picture has the gait cycle of all level walking. Normal gait is that of the Rancho Los Amigos
-observational gait analysis handbook (Perry and Burnfield 2010 have the same), as commonly quoted; its hip is the
-thigh against the vertical. The size of the knees' correction was chosen on stance; swing, thighs and ankles were not
-used.
+observational gait analysis, as commonly quoted; its hip is the thigh against the vertical. The size of a subject's
+correction comes from their stance alone; how much of it a bent knee keeps was chosen on the walking training subjects'
+swing. Last come the joints whose range of motion the mocap leaves.
 """
 
 from __future__ import annotations
@@ -23,15 +23,18 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
-from .database import Database, euler_angles, forward
+from .database import Database, euler_angles
 from .ground import foot_heights
-from .legs import knee_flexion, stance
-from .mocap import Clips, load_clips
-from .retarget import positions
+from .legs import knee_flexion
+from .mocap import Clips, bone_targets, load_clips
+from .retarget import joint_rotations, positions
 
 PHASES = np.array([0.0, 0.12, 0.31, 0.5, 0.62, 0.73, 0.87, 1.0])
 """Parts of the cycle at which normal gait is told: initial contact, the ends of loading response, mid stance, terminal
 stance, pre-swing, initial swing and mid swing, and the next contact."""
+
+MID_STANCE = 2
+"""Number of the phase at whose end the body is over the foot."""
 
 NORMAL = {
     "thigh": (20, 20, 0, -20, -10, 15, 25, 20),
@@ -118,9 +121,14 @@ def curves(angle: np.ndarray, found: list[tuple[int, int, int]]) -> np.ndarray:
     return np.stack([np.interp(np.linspace(a, b, SAMPLES), frames, angle[:, side]) for side, a, b in found])
 
 
-def normal(joint: str) -> np.ndarray:
-    """Return normal gait over a cycle, [SAMPLES] degrees: lines between what is told at :data:`PHASES`."""
-    return np.interp(np.linspace(0, 1, SAMPLES), PHASES, NORMAL[joint])
+def at_phases(curve: np.ndarray) -> np.ndarray:
+    """Return the values [8] at :data:`PHASES` of a curve [SAMPLES] over a cycle."""
+    return np.interp(PHASES, np.linspace(0, 1, SAMPLES), curve)
+
+
+def from_normal(curve: np.ndarray, joint: str) -> float:
+    """Return the RMS difference of a curve [SAMPLES] from normal gait at :data:`PHASES`, degrees."""
+    return float(np.sqrt(np.mean((at_phases(curve) - NORMAL[joint]) ** 2)))
 
 
 def main() -> int:
@@ -133,12 +141,13 @@ def main() -> int:
         path = options.mocap / f"{name}.npz"
         before, after = load_clips(path, corrected=False), load_clips(path)
         database = Database.load(path)
-        stands = stance(database, forward(database, database.rotations)[1])
+        orientations, _, stands = bone_targets(database, after.skeleton)
         walks = walk(before), walk(after)
         found = cycles(before, walks[0].ahead)
         print(f"\n{name}: {len(before)} clips, {len(before.root)} frames, {len(found)} gait cycles")
         tell(walks, stands, found)
         tell_people(database, walks, stands)
+        tell_bounds(joint_rotations(orientations, after.skeleton)[1], after.skeleton.names)
         if name == "cmu_train" and options.image is not None:
             options.image.parent.mkdir(parents=True, exist_ok=True)
             if not cv2.imwrite(str(options.image), draw(walks, found), [cv2.IMWRITE_PNG_COMPRESSION, 9]):
@@ -157,23 +166,19 @@ def tell(walks: tuple[Walk, Walk], stands: np.ndarray, found: list[tuple[int, in
 
     print(f"{'':44}{'before':>9}{'after':>9}{'normal':>9}")
     for share in (10, 50):
+        line(f"knee of standing feet, percentile {share}", *(percentile(walk.knee[stands], share) for walk in walks))
+    for joint, normal in NORMAL.items():
+        means = [curves(getattr(walk, joint), found).mean(axis=0) for walk in walks]
+        line(f"walking: {joint}, least", *(float(mean.min()) for mean in means), min(normal))
+        line(f"walking: {joint}, most", *(float(mean.max()) for mean in means), max(normal))
         line(
-            f"knee of standing feet, percentile {share}", *(float(np.percentile(w.knee[stands], share)) for w in walks)
+            f"walking: {joint}, mid stance", *(float(at_phases(mean)[MID_STANCE]) for mean in means), normal[MID_STANCE]
         )
-    for joint in NORMAL:
-        means = [curves(getattr(walk, joint), found).mean(axis=0) for walk in walks] + [normal(joint)]
-        line(f"walking: {joint}, least", *(mean.min() for mean in means))
-        line(f"walking: {joint}, most", *(mean.max() for mean in means))
-        middle = slice(round(0.25 * SAMPLES), round(0.35 * SAMPLES))
-        line(f"walking: {joint}, mid stance", *(float(mean[middle].mean()) for mean in means))
-        off = (float(np.sqrt(np.mean((mean - means[2]) ** 2))) for mean in means[:2])
-        line(f"walking: {joint}, RMS from normal", *off)
-    line("standing foot's ball slides, mm/s, mean", *(1000 * walk.slide[stands].mean() for walk in walks))
-    for share in (1, 50):
-        line(
-            f"lowest of the feet, mm, percentile {share}",
-            *(1000 * float(np.percentile(w.lowest, share)) for w in walks),
-        )
+        line(f"walking: {joint}, RMS from normal", *(from_normal(mean, joint) for mean in means))
+    line("standing foot's ball slides, mm/s, mean", *(1000 * float(walk.slide[stands].mean()) for walk in walks))
+    for share in (1, 50, 90):
+        heights = (1000 * percentile(walk.height[stands], share) for walk in walks)
+        line(f"standing foot's height, mm, percentile {share}", *heights)
 
 
 def tell_people(database: Database, walks: tuple[Walk, Walk], stands: np.ndarray) -> None:
@@ -187,6 +192,15 @@ def tell_people(database: Database, walks: tuple[Walk, Walk], stands: np.ndarray
     print(f"\n{'standing knees, percentiles 10 and 50':46}{'before':>14}{'after':>14}")
     for *values, subject, source in sorted(rows, key=lambda row: row[3]):
         print(f"{subject + ', ' + source:46.46}" + "".join(f"{value:7.1f}" for value in values))
+
+
+def tell_bounds(excess: np.ndarray, bones: tuple[str, ...]) -> None:
+    """Print how far [N, J] radians joints were held back by their range of motion."""
+    print(f"\n{'held back by the range of motion':34}{'over 5 deg':>12}{'99 %':>8}{'worst':>8}")
+    for bone, angle in zip(bones, np.degrees(excess).T, strict=True):
+        if (angle > 5).any():
+            share = 100 * float((angle > 5).mean())
+            print(f"{bone:34}{share:10.2f} %{np.percentile(angle, 99):8.1f}{angle.max():8.1f}")
 
 
 def draw(

@@ -22,7 +22,7 @@ STANDING = 25
 """Percentile of a subject's knees in stance that is known to be :data:`STANCE_KNEE`."""
 
 STANCE_KNEE = np.radians(7.0)
-"""Knee flexion that three quarters of normal gait's stance are above (Perry and Burnfield 2010: 5 to 18)."""
+"""Knee flexion that three quarters of normal gait's stance are above: it goes from 5 to 15 and back (`gait.py`)."""
 
 TYPICAL_EXCESS, TYPICAL_FRAMES = np.radians(18.5), 100
 """The median excess of the training subjects, and how many frames of stance it counts as in a subject's own."""

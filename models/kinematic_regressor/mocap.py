@@ -59,6 +59,36 @@ def load_clips(path: Path, corrected: bool = True) -> Clips:
         MocapError: There is no such file.
     """
     database, skeleton = Database.load(path), default_human()
+    orientations, placed, stands = bone_targets(database, skeleton, corrected)
+    local, excess = joint_rotations(orientations, skeleton)
+    about_root, _ = positions(local, np.zeros_like(placed[:, 0]), skeleton)
+    clips = list(database.clips.values())
+    return Clips(
+        skeleton,
+        local.astype(np.float32),
+        root_path(database, placed, about_root, skeleton, stands).astype(np.float32),
+        trust(database, local, excess, skeleton),
+        np.array([frames.start for frames in clips]),
+        np.array([frames.stop - frames.start for frames in clips]),
+        tuple(database.clips),
+        database.subjects,
+        database.actions,
+        database.sources,
+    )
+
+
+def bone_targets(
+    database: Database, skeleton: Skeleton, corrected: bool = True
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what every bone's orientation should be, before its joint's range of motion has its say.
+
+    Args:
+        skeleton: With the bones of the default human. corrected: As of :func:`load_clips`.
+
+    Returns:
+        Orientations [N, J, 3, 3] in the world, positions [N, 21, 3] of the mocap's own joints, metres, Z up, and
+        which feet stand, [N, 2 (left, right)] bool.
+    """
     clips = list(database.clips.values())
     local = np.concatenate([anatomical(database.joints, database.rotations[clip]) for clip in clips])
     turned, placed = forward(database, local)
@@ -72,17 +102,4 @@ def load_clips(path: Path, corrected: bool = True) -> Clips:
         straighten_hands(orientations, database, skeleton, stands)
     set_legs(orientations, skeleton, clips, knees)
     raise_shoulders(orientations, skeleton)
-    local, _ = joint_rotations(orientations, skeleton)
-    about_root, _ = positions(local, np.zeros_like(placed[:, 0]), skeleton)
-    return Clips(
-        skeleton,
-        local.astype(np.float32),
-        root_path(database, placed, about_root, skeleton, stands).astype(np.float32),
-        trust(database, local, skeleton),
-        np.array([frames.start for frames in clips]),
-        np.array([frames.stop - frames.start for frames in clips]),
-        tuple(database.clips),
-        database.subjects,
-        database.actions,
-        database.sources,
-    )
+    return orientations, placed, stands

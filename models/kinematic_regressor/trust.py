@@ -34,11 +34,16 @@ FASTEST = np.radians(1500.0)
 """A joint that turns faster, a second, jumps: mostly a forearm whose twist is lost and found again."""
 
 
-def trust(database: Database, local: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+HELD_BACK = np.radians(30.0)
+"""A joint that its range of motion held back by more does not show what the person did."""
+
+
+def trust(database: Database, local: np.ndarray, excess: np.ndarray, skeleton: Skeleton) -> np.ndarray:
     """Return the weight [N, J] of each joint's rotation in a loss, 0 to 1.
 
     Args:
         local: [N, J, 3, 3] local rotations of the skeleton's joints.
+        excess: [N, J] how far each was held back by its range of motion, radians.
     """
     weight = np.ones((len(database.root), len(skeleton)), dtype=np.float32)
     parts = np.array([split_role(role)[1] for role in skeleton.roles])
@@ -53,7 +58,7 @@ def trust(database: Database, local: np.ndarray, skeleton: Skeleton) -> np.ndarr
             toes = database.rotations[frames, database.joints.index(f"{side.lower()}_toes")]
             if np.abs(toes - np.median(toes, axis=0)).max() < STILL:
                 clip[:, skeleton.index(f"toe.{side}")] = FROZEN_TOES
-        wrong = database.broken[frames, None] | _jumps(local[frames])
+        wrong = database.broken[frames, None] | _jumps(local[frames]) | (excess[frames] > HELD_BACK)
         clip[maximum_filter1d(wrong, 2 * GLITCH_MARGIN + 1, axis=0)] = 0.0
     return weight
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from models.kinematic_regressor import detector_errors
 from models.kinematic_regressor.detector_errors import (
     LOWER,

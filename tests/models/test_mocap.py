@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -233,7 +234,11 @@ def test_trust_is_low_where_the_capture_is_frozen_wrong_or_glitching() -> None:
     data.broken[10] = True
     local = np.tile(np.eye(3), (40, len(HUMAN), 1, 1))
     local[30:, HUMAN.index("hand.L")] = Rotation.from_euler("x", 60, degrees=True).as_matrix()
-    weight = trust.trust(data, local, HUMAN)
+    excess = np.zeros((40, len(HUMAN)))
+    excess[35, HUMAN.index("upper_arm.R")] = 1.0
+    weight = trust.trust(data, local, excess, HUMAN)
+    assert weight[35, HUMAN.index("upper_arm.R")] == 0.0
+    assert weight[35, HUMAN.index("upper_arm.L")] > 0.0
     assert (weight[10 - trust.GLITCH_MARGIN : 10 + trust.GLITCH_MARGIN + 1] == 0).all()
     jump = slice(30 - 1 - trust.GLITCH_MARGIN, 30 + trust.GLITCH_MARGIN + 1)
     assert (weight[jump, HUMAN.index("hand.L")] == 0).all()
@@ -245,10 +250,23 @@ def test_trust_is_low_where_the_capture_is_frozen_wrong_or_glitching() -> None:
     assert weight[-1, HUMAN.index("forearm.L")] == np.float32(trust.TWISTED["elbow"])
 
 
-def test_normal_gait_goes_through_what_is_published() -> None:
+def test_normal_gait_is_not_off_itself() -> None:
     for joint, values in gait.NORMAL.items():
-        found = np.interp(gait.PHASES, np.linspace(0, 1, gait.SAMPLES), gait.normal(joint))
-        assert np.allclose(found, values, atol=0.5)
+        curve = np.interp(np.linspace(0, 1, gait.SAMPLES), gait.PHASES, values)
+        assert gait.from_normal(curve, joint) == pytest.approx(0.0, abs=1e-9)
+        assert gait.from_normal(curve + 3.0, joint) == pytest.approx(3.0)
+
+
+def test_cycles_are_found_from_one_contact_to_the_next() -> None:
+    frames = np.arange(120)
+    ahead = 0.3 * np.cos(2 * np.pi * frames[:, None] / 30.0 + [0.0, np.pi])
+    nothing = np.zeros(1)
+    path = np.stack([0 * frames, -0.04 * frames, 0 * frames], axis=1)
+    walking = Clips(HUMAN, nothing, path, nothing, np.array([0]), np.array([120]), ("a",), ("b",), ("Walk",), ("c",))
+    left = [(a, b) for side, a, b in gait.cycles(walking, ahead) if side == 0]
+    assert left == [(30, 60), (60, 90)]
+    assert len(gait.cycles(walking, ahead)) == 5
+    assert gait.cycles(replace(walking, action=("run",)), ahead) == []
 
 
 def test_absent_mocap_is_told(tmp_path: Path) -> None:
@@ -278,8 +296,5 @@ def test_corrected_clips_walk_more_like_normal_gait() -> None:
     cycles = gait.cycles(clips(False), walks[0].ahead)
     assert cycles
     for joint in gait.NORMAL:
-        off = [
-            np.sqrt(np.mean((gait.curves(getattr(walk, joint), cycles).mean(axis=0) - gait.normal(joint)) ** 2))
-            for walk in walks
-        ]
+        off = [gait.from_normal(gait.curves(getattr(walk, joint), cycles).mean(axis=0), joint) for walk in walks]
         assert off[1] < 0.8 * off[0], joint
