@@ -147,6 +147,7 @@ def main() -> int:
     parser.add_argument("--width", type=int, default=Plan.width)
     parser.add_argument("--rate", type=float, default=Plan.rate)
     parser.add_argument("--measured", type=float, default=Plan.measured, help="share of windows with measured errors")
+    parser.add_argument("--begin", default=Plan.begin, help="weights to begin from; without, random ones")
     parser.add_argument("--seed", type=int, default=Plan.seed)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
