@@ -10,17 +10,20 @@ both sides pooled, and 5 degrees more; the clips that are scored are of other su
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.linalg import solveh_banded
 from scipy.spatial.transform import Rotation
 
-from video2rig.errors import Video2RigError
 from video2rig.motion import Motion
 from video2rig.skeleton import EULER_ORDERS, ROOT_RANGE, Skeleton
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # a script finds only what lies beside it
+
+from models.kinematic_regressor.database import TO_Z_UP, Database, anatomical, euler_angles
 
 COVERED = (0.1, 99.9)
 """Percentiles of the training subjects' angles that a range of motion reaches to."""
@@ -29,7 +32,6 @@ MARGIN = np.radians(5.0)
 LOCKED = np.radians(2.0)
 """An axis about which the training subjects' angles span less than this is locked."""
 
-_TO_Z_UP = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 _ROLES = {"spine": "spine_lower", "chest": "spine_upper", "pelvis": "pelvis", "neck": "neck", "head": "head"}
 _LIMB_ROLES = {
     "clavicle": "clavicle",
@@ -50,93 +52,6 @@ _EXTRA = {
     "index": ("l_hand", (0.09, 0.0, 0.03)),
     "pinky": ("l_hand", (0.08, 0.0, -0.04)),
 }
-
-
-class MocapError(Video2RigError):
-    """The motion-capture data is not where it was said to be."""
-
-
-@dataclass(frozen=True, eq=False)
-class Database:
-    """Clips on one skeleton, as the files hold them.
-
-    Attributes:
-        joints: 21 names. parents: [21]. offset: [21, 3] metres, Y up. rotations: [N, 21, 3, 3] local, of all clips
-        after one another. root: [N, 3] metres, Y up. broken: [N] bool, frames whose capture is faulty.
-        clips: name of each clip, and its frames.
-    """
-
-    joints: tuple[str, ...]
-    parents: tuple[int, ...]
-    offset: np.ndarray
-    rotations: np.ndarray
-    root: np.ndarray
-    broken: np.ndarray
-    clips: dict[str, slice]
-
-    @classmethod
-    def load(cls, path: Path, every: int = 1) -> Database:
-        """Read ``cmu_train.npz`` or ``cmu_val.npz``; ``every`` thins the frames.
-
-        Raises:
-            MocapError: There is no such file.
-        """
-        if not path.is_file():
-            raise MocapError(f"there is no motion capture at {path}; --mocap names the folder of cmu_val.npz")
-        with np.load(path, allow_pickle=False) as data:
-            joints = tuple(str(name) for name in data["joints"])
-            body = data["q_xyz"][::every].astype(float) / 32767
-            root = data["root_q"][::every].astype(float) / 32767
-            starts, counts = data["clip_start"].tolist(), data["clip_len"].tolist()
-            clips = {
-                str(name): slice(-(-start // every), -(-(start + count) // every))
-                for name, start, count in zip(data["clip_name"], starts, counts, strict=True)
-            }
-            parents = tuple(int(parent) for parent in data["parents"])
-            offset, path_of_root = data["rest_offset"].astype(float), data["root_mm"][::every] / 1000.0
-        w = np.sqrt(np.clip(1 - (body**2).sum(-1, keepdims=True), 0, 1))
-        xyzw = np.concatenate([root[:, None, [1, 2, 3, 0]], np.concatenate([body, w], -1)], axis=1)
-        rotations = Rotation.from_quat(xyzw.reshape(-1, 4)).as_matrix().reshape(*xyzw.shape[:2], 3, 3)
-        broken = np.load(path.with_name(f"{path.stem}_glitch.npy"))[::every]
-        return cls(joints, parents, offset, rotations, path_of_root, broken, clips)
-
-
-def anatomical(joints: tuple[str, ...], rotations: np.ndarray) -> np.ndarray:
-    """Return local rotations [T, 21, 3, 3] of a body whose elbows flex and pronate, and whose wrists do not twist.
-
-    The upper arm is turned about itself until the elbow's deviation is gone, smoothly through straight arms, where that
-    turn is not defined; what is left of the deviation there is dropped. The hand's twist goes into the forearm.
-    """
-    result = rotations.copy()
-    for side in "lr":
-        upper, fore, hand = (joints.index(f"{side}_{name}") for name in ("upperarm", "forearm", "hand"))
-        away = 1.0 if side == "l" else -1.0
-        along = away * rotations[:, fore, :, 0]  # the forearm's direction; the upper arm's is (away, 0, 0)
-        # bent, the forearm points forwards from the T-pose: to +z
-        turn = _smooth_angle(-along[:, 1], along[:, 2])
-        about = Rotation.from_rotvec(np.stack([turn, 0 * turn, 0 * turn], axis=1))
-        result[:, upper] = rotations[:, upper] @ about.as_matrix()
-        bent = (about.inv() * Rotation.from_matrix(rotations[:, fore])).as_euler("YZX")
-        wrist = Rotation.from_matrix(rotations[:, hand]).as_euler("XYZ")
-        elbow = np.stack([bent[:, 0], 0 * turn, bent[:, 2] + wrist[:, 0]], axis=1)
-        result[:, fore] = Rotation.from_euler("YZX", elbow).as_matrix()
-        wrist[:, 0] = 0.0
-        result[:, hand] = Rotation.from_euler("XYZ", wrist).as_matrix()
-    return result
-
-
-def _smooth_angle(sine: np.ndarray, cosine: np.ndarray, stiffness: float = 3.0) -> np.ndarray:
-    """Return the angles [T] of vectors, each counted by its squared length, with second differences held small."""
-    frames = len(sine)
-    if frames < 3:
-        return np.arctan2(sine, cosine)
-    ones = np.full(frames - 2, stiffness)
-    system = np.zeros((3, frames))  # lower bands of the sum of squared second differences
-    system[0] = np.convolve(ones, [1, 4, 1]) + sine**2 + cosine**2 + 1e-6
-    system[1, :-1], system[2, :-2] = np.convolve(ones, [-2, -2]), ones
-    # smooth the vectors, not the angles: those jump by a full turn
-    smooth = [solveh_banded(system, (sine**2 + cosine**2) * part, lower=True) for part in (sine, cosine)]
-    return np.arctan2(*smooth)
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +84,7 @@ class Body:
             rom.append(bounds)
         count = len(train.joints)
         rest = np.tile(np.eye(3), (count, 1, 1))
-        rest[0] = _TO_Z_UP
+        rest[0] = TO_Z_UP
         length = np.full(count, 0.06)
         for joint in reversed(range(1, count)):
             length[train.parents[joint]] = np.linalg.norm(train.offset[joint])
@@ -201,28 +116,10 @@ class Body:
                 self.skeleton,
                 np.arange(count) / 30.0,
                 quaternions.reshape(count, -1, 4),
-                database.root[frames] @ _TO_Z_UP.T,
+                database.root[frames] @ TO_Z_UP.T,
                 np.ones((count, len(self.skeleton))),
             )
             yield name, motion, ~database.broken[frames]
-
-
-def euler_angles(rotations: np.ndarray, order: str, bounds: np.ndarray) -> np.ndarray:
-    """Return angles about x, y, z [T, 3], of the two sets that make each rotation the one nearer to the bounds [3, 2].
-
-    Args:
-        order: Blender's naming: ``"YZX"`` turns about Y first.
-    """
-    axes = ["XYZ".index(axis) for axis in order]
-    found = Rotation.from_matrix(rotations).as_euler(order.lower())  # extrinsic: about fixed axes, first named first
-    other = np.stack([found[:, 0] + np.pi, np.pi - found[:, 1], found[:, 2] + np.pi], axis=1)
-    candidates = np.empty((2, len(found), 3))
-    middle = bounds.mean(axis=1)
-    for candidate, angles in zip(candidates, (found, other), strict=True):
-        candidate[:, axes] = angles
-        candidate[:] = middle + (candidate - middle + np.pi) % (2 * np.pi) - np.pi
-    outside = np.maximum(bounds[:, 0] - candidates, candidates - bounds[:, 1]).clip(min=0).sum(axis=-1)
-    return np.where((outside[0] <= outside[1])[:, None], *candidates)
 
 
 def _range_of_motion(rotations: np.ndarray) -> tuple[str, np.ndarray]:

@@ -33,8 +33,7 @@ from scipy.spatial.transform import Rotation
 
 from video2rig.device import resolve_device
 from video2rig.errors import Video2RigError
-from video2rig.ik import sequence as ik_sequence
-from video2rig.ik import solve_markers, solve_markers_together
+from video2rig.ik import long_clip, solve_markers, solve_markers_together
 from video2rig.motion import Motion
 
 NOISE = 10.0
@@ -61,8 +60,8 @@ def print_windows(reference: Reference, seed: int) -> None:
     """Print the speed of one long sequence in windows and in one piece, and how far the two answers are apart."""
     (one,) = sequences(reference, "long", NOISE, seed, count=1, frames=LONG)
     found = {}
-    for label, window in (("in windows", ik_sequence.WINDOW), ("in one piece", LONG)):
-        with patch.object(ik_sequence, "WINDOW", window):
+    for label, window in (("in windows", long_clip.WINDOW), ("in one piece", LONG)):
+        with patch.object(long_clip, "WINDOW", window):
             answer = InProcess(label, partial(ik_accuracy.solve_chain, estimate_lengths=False)).solve(
                 [(one.chain, one.keypoints)]
             )

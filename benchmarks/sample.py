@@ -47,7 +47,7 @@ def main() -> int:
     print(f"person found in {seen.sum()} of {len(seen)} frames")
     print(f"{'':28}" + "".join(f"{name:>10}" for name in ("MPJPE", "PA-MPJPE", "worst", "MPJAS", "worst", "twist")))
     for label, settings in (("as a user gets it", Settings()), ("field of view, height known", known)):
-        take = solve_keypoints(keypoints, settings, facts, {})
+        take = solve_keypoints(keypoints, settings, facts, {}, regressor=backend.regressor)
         print(f"{label:28}" + "".join(f"{value:10.1f}" for value in score(take, truth)))
     print("millimetres; degrees; worst: the worst frame's PA-MPJPE, and the joint with the largest mean angle")
     return 0

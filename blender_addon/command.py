@@ -65,6 +65,11 @@ def parser() -> argparse.ArgumentParser:
     )
     convert.add_argument("--device", choices=core_settings.DEVICES, help="where the networks run")
     convert.add_argument("--rom", choices=core_settings.ROM_PROFILES, help="how far joints may turn")
+    convert.add_argument(
+        "--regression",
+        action=argparse.BooleanOptionalAction,
+        help="let a network that knows how people move tell what one camera leaves open",
+    )
     convert.add_argument("--interpolation", choices=("linear", "bezier"), default="linear", help="between keys")
     convert.add_argument(
         "--armature",
@@ -121,6 +126,7 @@ def convert(arguments: argparse.Namespace, say: Callable[[str, dict[str, object]
                 "contacts": arguments.contacts,
                 "device": arguments.device,
                 "rom": arguments.rom,
+                "regression": arguments.regression,
             }.items()
             if value is not None
         }

@@ -84,6 +84,11 @@ class VIDEO2RIG_PG_options(PropertyGroup):
         ],
         default=_DEFAULTS.rom,
     )
+    regression: BoolProperty(  # type: ignore[valid-type]
+        name="Learned Motion",
+        description="Let a network that knows how people move tell the rotations that one camera leaves open",
+        default=_DEFAULTS.regression,
+    )
     interpolation: EnumProperty(  # type: ignore[valid-type]
         name="Interpolation",
         description="How the keys are joined",
@@ -107,6 +112,7 @@ class VIDEO2RIG_PG_options(PropertyGroup):
             SettingsError: A value lies outside what the solver takes.
         """
         values: dict[str, Any] = {"device": self.device, "rom": self.rom, "contacts": self.contacts}
+        values["regression"] = self.regression
         values["smoothing_hz"] = self.smoothing_hz or None
         if self.height > 0:
             values["height"] = self.height

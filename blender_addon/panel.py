@@ -54,6 +54,7 @@ _SHOWN = (
     "field_of_view",
     "smoothing_hz",
     "contacts",
+    "regression",
     "device",
     "interpolation",
     "match_scene",

@@ -59,6 +59,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     solve.add_argument("--contacts", choices=CONTACT_MODES, default="auto", help="hold feet that rest on the floor")
     solve.add_argument("--rom", choices=ROM_PROFILES, default=Settings.rom, help="how far joints may turn")
+    solve.add_argument(
+        "--regression",
+        action=argparse.BooleanOptionalAction,
+        default=Settings.regression,
+        help="let a network that knows how people move tell what one camera leaves open (default: %(default)s)",
+    )
     solve.add_argument("--json-progress", action="store_true", help="one JSON object a line on standard output")
     solve.set_defaults(run=_solve)
 
@@ -154,6 +160,7 @@ def _solve(options: argparse.Namespace) -> int:
         tilt=_degrees(options.tilt),
         contacts=options.contacts,
         rom=options.rom,
+        regression=options.regression,
     )
     check_writable(options.output)
     if options.fps is not None and not options.video.is_dir():

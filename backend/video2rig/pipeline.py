@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from .human import DEFAULT_HEIGHT, default_human
 from .ik import BodyModel, CameraSolver, NobodySeen, Pose, to_motion
 from .keypoints import KEYPOINT_SETS, Keypoints, sites
 from .motion import Contact
+from .regression import Regressor, predictor
 from .settings import Settings
 from .skeleton import Skeleton
 from .take import Take
@@ -31,6 +33,9 @@ from .wire import Limits
 
 DEFAULT_FIELD_OF_VIEW = np.radians(62.0)
 """Across the longer side of the picture: the main camera of common phones while filming, within 10 degrees."""
+
+REGRESSOR = "kinematic_regressor"
+"""The regression network's name among the weights."""
 
 StageProgress = Callable[[str, int, int], None]
 """Called with a stage's name, what is done and the total; may raise to abort."""
@@ -57,6 +62,15 @@ class Backend:
         set_cpu_threads()
         self.detector = BlazePose.load(self.device)
 
+    @cached_property
+    def regressor(self) -> Regressor:
+        """The regression network.
+
+        Raises:
+            WeightsError: Its weights are nowhere. RegressionError: They cannot be read.
+        """
+        return Regressor.load(weights.fetch(REGRESSOR)["weights.safetensors"], self.device)
+
 
 class Pipeline:
     """One video on its way: frames are pushed in order, then the whole is solved."""
@@ -75,6 +89,7 @@ class Pipeline:
 
         Raises:
             SkeletonError: The skeleton lacks a joint that keypoints of the detector sit on.
+            WeightsError: The regression's weights are nowhere. RegressionError: They cannot be read.
         """
         if skeleton is not None:
             sites(skeleton, KEYPOINT_SETS["blazepose_33"])
@@ -82,6 +97,7 @@ class Pipeline:
         self._settings = settings
         self._video = dict(video)
         self._backend = backend
+        self._regressor = backend.regressor if settings.regression else None
         self._follower = FollowOne(backend.detector, fps=float(video["fps"]))
         self._times: list[np.ndarray] = []
         self._scales: list[np.ndarray] = []
@@ -115,7 +131,9 @@ class Pipeline:
             NobodySeen: No frame shows a person.
         """
         keypoints, provenance = self.keypoints(), self._provenance()
-        return solve_keypoints(keypoints, self._settings, self._video, provenance, progress, self._skeleton)
+        return solve_keypoints(
+            keypoints, self._settings, self._video, provenance, progress, self._skeleton, self._regressor
+        )
 
     def keypoints(self) -> Keypoints:
         """Return what was seen of the person; no frame can be pushed after.
@@ -138,7 +156,10 @@ class Pipeline:
             "torch": torch.__version__,
             "python": platform.python_version(),
             "device": str(self._backend.device),
-            "weights": weights.digests(self._settings.detector),
+            "weights": {
+                name: weights.digests(name)
+                for name in (self._settings.detector, *([] if self._regressor is None else [REGRESSOR]))
+            },
             "settings": self._settings.to_json(),
             "proportions": "measured" if self._skeleton is None else "the armature's own",
         }
@@ -151,6 +172,7 @@ def solve_keypoints(
     provenance: dict[str, Any],
     progress: StageProgress = lambda stage, done, total: None,
     skeleton: Skeleton | None = None,
+    regressor: Regressor | None = None,
 ) -> Take:
     """Solve keypoints, whichever detector they are from.
 
@@ -158,9 +180,11 @@ def solve_keypoints(
         keypoints: T frames. settings: What the user chose.
         video: Facts about the video: ``width`` and ``height`` in pixels as displayed; the rest is passed on.
         skeleton: What to solve, with its own proportions; None takes the default human and measures the person.
+        regressor: Tells the rotations that one camera leaves open; None does without.
 
     Raises:
         NobodySeen: No frame shows a person.
+        RegressionError: The regressor knows none of the keypoints.
     """
     camera = Camera.from_field_of_view(
         int(video["width"]), int(video["height"]), settings.field_of_view or DEFAULT_FIELD_OF_VIEW
@@ -177,6 +201,7 @@ def solve_keypoints(
         settings.smoothing_hz,
         estimate_lengths=skeleton is None,
         estimate_focal=settings.field_of_view is None,
+        predict=None if regressor is None else predictor(regressor, body),
         progress=of_stage("measuring the body"),
     )
     model, feet = solver.model, Feet(solver.model)

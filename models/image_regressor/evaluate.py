@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import roma
 import torch
 from torch import Tensor
 
@@ -25,6 +24,7 @@ from models.image_regressor.fit import fit
 from models.image_regressor.network import HEADS, ImageRegressor
 from models.image_regressor.people import People, PeopleError, load_people
 from models.image_regressor.train import OUTPUT, Settings, checkpoint_path
+from models.kinematic_regressor.metrics import aligned_errors, joint_errors
 from video2rig.errors import Video2RigError
 from video2rig.skeleton import Skeleton
 
@@ -36,7 +36,7 @@ class Scores:
     """Millimetres over a set of pictures.
 
     Attributes:
-        mpjpe: Mean distance of the joints, pelvis on pelvis; mpjpe_worst: of the worst picture.
+        mpjpe: Mean distance of the 16 other joints, pelvis on pelvis; mpjpe_worst: of the worst picture.
         pa_mpjpe: The same after the similarity that fits best, picture by picture.
         bone_deviation: Standard deviation of a bone's length over the pictures, mean over the bones;
             bone_deviation_worst: of the worst bone.
@@ -49,24 +49,12 @@ class Scores:
     bone_deviation_worst: float
 
 
-def errors(found: Tensor, truth: Tensor) -> Tensor:
-    """Return the mean distance [N], millimetres, of joints [N, 17, 3] in metres, pelvis on pelvis."""
-    return 1e3 * (found - found[:, :1] - truth + truth[:, :1]).norm(dim=-1).mean(dim=-1)
-
-
-def score(found: Tensor, truth: Tensor) -> Scores:
+def score(found: np.ndarray, truth: np.ndarray) -> Scores:
     """Score joints [N, 17, 3] against the truth, metres."""
-    each = errors(found, truth)
-    rotation, translation, size = roma.rigid_points_registration(found, truth, compute_scaling=True)
-    aligned = size[:, None, None] * found @ rotation.mT + translation[:, None]
-    deviation = 1e3 * bone_lengths(found.numpy()).std(axis=0)
-    return Scores(
-        float(each.mean()),
-        float(each.max()),
-        float(1e3 * (aligned - truth).norm(dim=-1).mean()),
-        float(deviation.mean()),
-        float(deviation.max()),
-    )
+    each = joint_errors(found, truth).mean(axis=1)
+    deviation = bone_lengths(found).std(axis=0)
+    metres = each.mean(), each.max(), aligned_errors(found, truth).mean(), deviation.mean(), deviation.max()
+    return Scores(*(1e3 * float(value) for value in metres))
 
 
 @torch.no_grad()
@@ -76,14 +64,14 @@ def predict(network: ImageRegressor, images: np.ndarray) -> Tensor:
     return torch.cat([network(some) for some in torch.from_numpy(images).split(_AT_ONCE)])
 
 
-def poses(path: Path, folder: Path) -> tuple[dict[str, Tensor], Tensor, People]:
+def poses(path: Path, folder: Path) -> tuple[dict[str, np.ndarray], np.ndarray, People]:
     """Return the joints [N, 17, 3] that each rival finds in the held out pictures, the truth, and the pictures.
 
     Raises:
         PeopleError: The file cannot be used, holds no held out subject, or the folder holds no network.
     """
-    found: dict[str, Tensor] = {}
-    truth, people = torch.zeros(0), None
+    found: dict[str, np.ndarray] = {}
+    truth, people = np.zeros(0), None
     for head in HEADS:
         if not (at := checkpoint_path(folder, head)).exists():
             continue
@@ -92,13 +80,14 @@ def poses(path: Path, folder: Path) -> tuple[dict[str, Tensor], Tensor, People]:
         people = load_people(path, settings.size).of(settings.held_out)
         if len(people) == 0:
             raise PeopleError(f"{path}: none of the held out subjects {sorted(settings.held_out)} is in it")
-        truth = torch.from_numpy(people.joints @ UPRIGHT.T.astype(np.float32))
+        truth = people.joints @ UPRIGHT.T
         network = ImageRegressor(kinematic_layer(skeleton), head, settings.backbone)
         network.load_state_dict(checkpoint["network"])
-        found.setdefault("mean_pose", network.joint_mean.expand(len(people), -1, -1))
-        found[head] = predict(network, people.images)
+        found.setdefault("mean_pose", network.joint_mean.expand(len(people), -1, -1).numpy())
+        joints = predict(network, people.images)
+        found[head] = joints.numpy()
         if head == "direct_joint":
-            found["model_fit"] = network.layer(fit(network.layer, found[head]))
+            found["model_fit"] = network.layer(fit(network.layer, joints)).numpy()
     if people is None:
         raise PeopleError(f"{folder} holds no network; python -m models.image_regressor.train makes them")
     return found, truth, people
@@ -124,8 +113,8 @@ def main() -> int:
         print(f"{rival:<18}" + "".join(f"{value:8.1f}" for value in asdict(row).values()))
     if options.per_action:
         for action in np.unique(people.action):
-            at = torch.from_numpy(people.action == action)
-            values = (f"{rival} {float(errors(joints[at], truth[at]).mean()):.1f}" for rival, joints in found.items())
+            at = people.action == action
+            values = (f"{rival} {score(joints[at], truth[at]).mpjpe:.1f}" for rival, joints in found.items())
             print(f"{action}: {', '.join(values)}")
     if options.output is not None:
         options.output.write_text(json.dumps({rival: asdict(row) for rival, row in rows.items()}, indent=1) + "\n")

@@ -71,8 +71,9 @@ def _start(layer: KinematicLayer, joints: Tensor, size: Tensor) -> Tensor:
         for number, axis in enumerate("xyz")
     }
     start = joints.new_tensor([values.get(name, 0.0) for name in layer.parameter_names]).repeat(len(joints), 1)
-    trunk = layer(torch.zeros_like(start), size)[:, list(_TRUNK)]
-    rotation, _ = roma.rigid_points_registration(trunk, joints[:, list(_TRUNK)])
+    trunk, there = (points[:, list(_TRUNK)] for points in (layer(torch.zeros_like(start), size), joints))
+    trunk, there = (points - points.mean(dim=1, keepdim=True) for points in (trunk, there))
+    rotation = torch.as_tensor(roma.special_procrustes(there.mT @ trunk))
     rest = skeleton.rest_rotation[0]
     order = skeleton.euler_order[0]
     turned = np.linalg.inv(rest) @ rotation.cpu().numpy() @ rest

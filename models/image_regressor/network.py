@@ -107,7 +107,7 @@ def _backbone(name: str) -> tuple[nn.Module, int]:
     if name not in BACKBONES:
         raise BackboneError(f"no backbone {name!r}; there are {', '.join(BACKBONES)}")
     try:
-        from torchvision import models
+        from torchvision import models  # pyright: ignore[reportMissingImports]
     except (ImportError, RuntimeError) as error:  # a build of torchvision for another torch raises the latter
         raise BackboneError(
             f"the backbone {name!r} needs torchvision, which fits torch {torch.__version__}: "

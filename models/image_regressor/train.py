@@ -106,7 +106,8 @@ def train(
     network = ImageRegressor(kinematic_layer(skeleton), head, settings.backbone)
     if initial is not None:
         load_backbone(network, initial)
-    network = network.to(device, memory_format=torch.channels_last)
+    network = network.to(device)
+    network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     network.standardise(lessons.joints)
     optimizer = torch.optim.SGD(
         network.parameters(), settings.rate, momentum=settings.momentum, weight_decay=settings.decay

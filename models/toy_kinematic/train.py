@@ -85,7 +85,8 @@ def train(
     level, count = problem.figure.level, len(problem.training.images)
     torch.manual_seed(settings.seed)
     network = ToyNetwork(problem.figure, head, settings.bfloat16)
-    network = network.to(problem.training.images.device, memory_format=torch.channels_last)
+    network = network.to(problem.training.images.device)
+    network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     network.standardise(problem.training)
     optimizer = torch.optim.AdamW(network.parameters(), settings.rate, weight_decay=settings.decay, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(

@@ -8,7 +8,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from video2rig.human import default_human
-from video2rig.ik import NobodySeen, solve_markers
+from video2rig.ik import NobodySeen, long_clip, sequence, solve_markers
 from video2rig.ik.swaps import mirror_by_names, relabelled
 from video2rig.keypoints import KEYPOINT_SETS, KeypointsError, sites
 from video2rig.kinematics import joint_positions
@@ -35,6 +35,17 @@ def wandering(seed: int, frames: int = 40, rate: float = 30.0) -> Motion:
     ]
     root = skeleton.offset[0] + 0.2 * np.sin(2 * np.pi * 0.3 * times[:, None] + phase[1])
     return Motion(skeleton, times, np.stack(local, axis=1), root, np.ones((frames, len(skeleton))))
+
+
+def with_straight_arms(motion: Motion) -> Motion:
+    """The motion with its elbows stretched for every other second, at its ends bent in a third of one."""
+    bent = np.clip(3.0 * np.abs(np.mod(motion.times, 2.0) - 1.0) - 1.0, 0.0, 1.0)
+    elbows = [motion.skeleton.index(f"{side}_elbow") for side in ("left", "right")]
+    rotations = motion.rotations.copy()
+    flexed = Rotation.from_quat(rotations[:, elbows].reshape(-1, 4), scalar_first=True).as_rotvec()
+    flexed = flexed.reshape(-1, 2, 3) * bent[:, None, None]
+    rotations[:, elbows] = Rotation.from_rotvec(flexed.reshape(-1, 3)).as_quat(scalar_first=True).reshape(-1, 2, 4)
+    return replace(motion, rotations=rotations)
 
 
 def seen(motion: Motion, names: tuple[str, ...]) -> Markers:
@@ -203,3 +214,18 @@ def test_a_body_that_cannot_turn_is_still_placed() -> None:
     motion = solve_markers(stiff, seen(truth, KEYPOINT_SETS["coco_17"]))
     assert_sound(motion)
     assert np.linalg.norm(motion.root_position - truth.root_position, axis=-1).max() < 0.3
+
+
+def test_a_long_clip_in_windows_has_the_answer_of_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To 0.1 degrees in every joint and frame, where straight arms leave their twist open."""
+    markers = seen(with_straight_arms(wandering(3, 150)), KEYPOINT_SETS["h36m_17"])
+    noise = np.random.default_rng(3).normal(0.0, 0.01, markers.positions.shape)
+    markers = replace(markers, positions=markers.positions + noise)
+    monkeypatch.setattr(sequence, "WHOLE", 100)  # more frames are a long clip, whose lengths come from samples
+    monkeypatch.setattr(sequence, "_SAMPLE", 25)
+    whole = solve_markers(default_human(), markers)
+    monkeypatch.setattr(long_clip, "WINDOW", 40)
+    windows = solve_markers(default_human(), markers)
+    a, b = (Rotation.from_quat(motion.rotations.reshape(-1, 4), scalar_first=True) for motion in (whole, windows))
+    assert np.degrees((a.inv() * b).magnitude()).max() < 0.1
+    assert np.abs(whole.root_position - windows.root_position).max() < 1e-4

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from strategies import seeds
 from video2rig.human import default_human
-from video2rig.ik import solver, terms
+from video2rig.ik import clips, elimination, terms
 from video2rig.ik.model import BodyModel, Pose
 from video2rig.ik.smoothness import Smoothness
 from video2rig.keypoints import KEYPOINT_SETS, sites
@@ -114,8 +114,8 @@ def test_smoothness(seed: int, turn: float, frames: int, order: int) -> None:
 def test_bounds_of_the_range_of_motion(seed: int) -> None:
     random = randomness(seed)
     pose, gradient = poses(random, 2, 3), normal(random, 2, 3, MODEL.size)
-    compiled = solver.bound_by_range(MODEL, pose, gradient)
-    assert compiled.any() and torch.equal(compiled, solver.bound_by_range_by_torch(MODEL, pose, gradient))
+    compiled = clips.bound_by_range(MODEL, pose, gradient)
+    assert compiled.any() and torch.equal(compiled, clips.bound_by_range_by_torch(MODEL, pose, gradient))
 
 
 @given(seeds, st.integers(1, 5), st.booleans())
@@ -137,8 +137,8 @@ def test_solutions(seed: int, frames: int, coupled: bool) -> None:
     right = normal(random, 2, frames, size, 3) * free[..., None]
     damping = torch.tensor([1e-3, 0.5], dtype=torch.float64)
     arguments = (half @ half.mT, bands if coupled else None, free, damping, right)
-    products, combine, failed = solver.eliminate(*arguments)
-    naive, _ = solver.solve_frames_by_torch(*arguments)
+    products, combine, failed = elimination.eliminate(*arguments)
+    naive, _ = elimination.solve_frames_by_torch(*arguments)
     share = normal(random, 2, 3)
     assert not failed.any() and same(combine(share), (naive @ share[:, None, :, None])[..., 0], 1e-6)
     assert same(products, right.flatten(1, 2).mT @ naive.flatten(1, 2), 1e-6)
@@ -151,5 +151,5 @@ def test_clips_that_have_no_solution_are_told(coupled: bool) -> None:
     bands = torch.zeros(3, 3, 5, 4, dtype=torch.float64) if coupled else None
     free, right = torch.ones(3, 5, 4, dtype=torch.bool), torch.ones(3, 5, 4, 1, dtype=torch.float64)
     damping = torch.full((3,), 1e-3, dtype=torch.float64)
-    _, _, failed = solver.eliminate(hessian, bands, free, damping, right)
+    _, _, failed = elimination.eliminate(hessian, bands, free, damping, right)
     assert failed.tolist() == [False, True, True]

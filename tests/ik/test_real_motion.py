@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from models.kinematic_regressor.database import MocapError
 from shared_data import ROOT, SHARED
 from strategies import seeds
 from video2rig.motion import Motion
@@ -152,5 +153,5 @@ def test_swaps_exchange_left_and_right_for_at_most_five_frames(seed: int) -> Non
 
 
 def test_a_folder_without_clips_is_refused(tmp_path) -> None:
-    with pytest.raises(cmu.MocapError, match="no motion capture"):
+    with pytest.raises(MocapError, match="no motion capture"):
         real_motion.print_table(tmp_path, 0, quick=True)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from small_problems import Problem, chain, disturbed, problem, solve_densely
 from strategies import bodies, seeds
 from synthetic import random_pose
-from video2rig.ik import solver
+from video2rig.ik import clips, solver
 from video2rig.ik.evidence import Positions
 from video2rig.ik.model import ROOT_DOFS, Pose
 from video2rig.ik.objective import Objective
@@ -91,7 +91,7 @@ def test_any_body_is_solved_to_a_stationary_point(model, seed: int, frames: int)
     assume((differences.turn.norm(dim=-1) < np.pi - 0.01).all())
     equations = objective.normal_equations(pose, shared, objective.linearise(pose, shared))
     gradient = equations.gradient + smoothness.gradient(differences)
-    held = solver.bound_by_range(model, pose, gradient)
+    held = clips.bound_by_range(model, pose, gradient)
     scale = (equations.hessian.diagonal(dim1=2, dim2=3) + smoothness.hessian_bands(differences)[:, 0] + 1).sqrt()
     assert (gradient / scale)[~held].abs().max() < 0.05
 
@@ -144,7 +144,7 @@ def test_an_unknown_is_held_only_at_a_bound_that_it_would_cross() -> None:
     angles = pose.angles.clone()
     angles[:, 0], angles[:, 1] = model.lower, model.upper
     gradient = torch.ones(1, 3, model.size, dtype=torch.float64)
-    held = solver.bound_by_range(model, Pose(pose.root_position, pose.root_rotation, angles), gradient)[0]
+    held = clips.bound_by_range(model, Pose(pose.root_position, pose.root_rotation, angles), gradient)[0]
     assert not held[:, :ROOT_DOFS].any() and not held[2].any()
     assert held[0, ROOT_DOFS:].all() and not held[1, ROOT_DOFS:].any()
 

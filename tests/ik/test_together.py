@@ -15,7 +15,8 @@ from scipy.spatial.transform import Rotation
 from test_from_markers import hidden, seen, wandering
 
 from video2rig.human import default_human
-from video2rig.ik import BodyModel, NobodySeen, Pose, dispatch, solve_markers, solve_markers_together, solver
+from video2rig.ik import BodyModel, NobodySeen, Pose, dispatch, solve_markers, solve_markers_together
+from video2rig.ik.clips import Clips
 from video2rig.ik.from_markers import sequence_of_points
 from video2rig.ik.sequence import ORDER, jumping
 from video2rig.ik.smoothness import Smoothness
@@ -175,24 +176,20 @@ def test_a_step_mixes_no_devices_and_reads_nothing_back(estimate_lengths: bool) 
         return torch.zeros(shape, dtype=torch.float64, device=device)
 
     times = np.arange(frames) / 30
-    people = sequence_of_points(
+    sequence = sequence_of_points(
         model, times, array(count, frames, len(NAMES), 3), array(count, frames, len(NAMES)), estimate_lengths
     )
-    objective = people.objective
+    objective = sequence.objective
     if not estimate_lengths:
         objective = objective.given(array(count, frames, model.groups))
     smoothness = Smoothness(times, array(count, model.size), 1 / 30, ORDER, jumping(model))
     pose = Pose(array(count, frames, 3), array(count, frames, 3, 3), array(count, frames, len(model.lower)))
     shared = array(count, model.groups if estimate_lengths else 0)
     for _ in range(2):  # the second time with a noise of each clip
-        equations = objective.normal_equations(pose, shared, objective.linearise(pose, shared))
-        differences = smoothness.differences(pose)
-        equations.gradient.add_(smoothness.gradient(differences))
-        held = solver.bound_by_range(model, pose, equations.gradient)
-        bands, prior = smoothness.hessian_bands(differences), objective.shared_equations(shared)
-        step, shared_step, failed = solver._step(equations, bands, held, array(count), prior, False)
-        moved = model.retract(pose, step)
-        for tensor in (moved.root_position, moved.root_rotation, moved.angles, shared_step, failed):
+        people = Clips(objective, smoothness)
+        step = people.step(people.evaluate(pose, shared), array(count))
+        moved = model.retract(pose, step.frames)
+        for tensor in (moved.root_position, moved.root_rotation, moved.angles, step.shared, step.failed):
             assert tensor.device == device
         posterior = sample_posterior(objective, smoothness, pose, shared, None, one_person=False)
         objective = objective.over(with_estimated_noise(objective.evidence, posterior, one_person=False))

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from models.checkpoints import CheckpointError
 from models.toy_kinematic import data
 from models.toy_kinematic.evaluate import NothingToEvaluate, evaluate, table
@@ -16,7 +17,6 @@ from models.toy_kinematic.figure import BONE_LENGTH, LEVELS, Figure, wrapped
 from models.toy_kinematic.metrics import score
 from models.toy_kinematic.network import HEADS
 from models.toy_kinematic.train import Settings, make_problem, train
-
 from strategies import seeds
 
 levels = st.sampled_from(LEVELS)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -43,6 +44,9 @@ _TRIAL_STEPS = 6
 
 _ABOUT = 3
 """Frames before and after a run that are judged with it."""
+
+_AT_ONCE = 10_000
+"""Frames whose shares of the cost are told at once."""
 
 _FIT = 0.02
 """Metres by which single frames may miss their points while each finds its pose."""
@@ -157,6 +161,7 @@ def follow_neighbours(
     shared: Tensor,
     cost: Tensor,
     fixed: int = 0,
+    progress: Callable[[], None] = lambda: None,
 ) -> tuple[Pose, Tensor, Tensor]:
     """Lead branches that may be stuck in some frames over those frames, from the trusted ones before to those after.
 
@@ -168,7 +173,7 @@ def follow_neighbours(
 
     Args:
         objective, smoothness: The terms. pose: [B, T] solved frames; shared: [B, S]; cost: [B] reached there.
-        fixed: Frames at the beginning that do not move.
+        fixed: Frames at the beginning that do not move. progress: Called at every step; may raise to abort.
 
     Returns:
         Poses, shared unknowns and costs, of each clip as those given where nothing helps.
@@ -179,12 +184,12 @@ def follow_neighbours(
     runs = _runs(doubtful)
     if not runs:
         return pose, shared, cost
-    guesses = _guesses(objective, smoothness, branches, pose, shared, stuck, doubtful, fixed)
+    guesses = _guesses(objective, smoothness, branches, pose, shared, stuck, doubtful, fixed, progress)
     owner = guesses.owner
     trial, trial_shared, trial_cost = solve(
         objective.mapped(lambda array: array[owner]), smoothness.of_clips(owner),
         Pose(pose.root_position[owner], pose.root_rotation[owner], guesses.angles), shared[owner],
-        fixed=fixed, iterations=_TRIAL_STEPS,
+        fixed=fixed, iterations=_TRIAL_STEPS, progress=lambda step, steps: progress(),
     )  # fmt: skip
     before = _shares(objective, smoothness, branches, pose, shared)
     after = _shares(
@@ -199,7 +204,7 @@ def follow_neighbours(
         together = Pose(pose.root_position, pose.root_rotation, torch.where(source >= 0, solved, pose.angles))[mixed]
         found = solve(
             objective.mapped(lambda array: array[mixed]), smoothness.of_clips(mixed), together, shared[mixed],
-            fixed=fixed,
+            fixed=fixed, progress=lambda step, steps: progress(),
         )  # fmt: skip
         best = best.improved(mixed, *found)
     return best
@@ -299,6 +304,7 @@ def _guesses(
     stuck: Tensor,
     doubtful: Tensor,
     fixed: int,
+    progress: Callable[[], None],
 ) -> _Guesses:
     led = [pose.angles.clone() for _ in range(3)]
     for number, branch in enumerate(branches):
@@ -318,8 +324,9 @@ def _guesses(
             [item if item.deviation is None else replace(item, robust=False) for item in part.evidence]
         )
         trusted, _, _ = solve(
-            trusting, smoothness.of_clips(chosen), pose[chosen], shared[chosen], fixed=fixed, iterations=_TRIAL_STEPS
-        )
+            trusting, smoothness.of_clips(chosen), pose[chosen], shared[chosen],
+            fixed=fixed, iterations=_TRIAL_STEPS, progress=lambda step, steps: progress(),
+        )  # fmt: skip
         angles.append(trusted.angles)
         owner += [chosen] * 2
     return _Guesses(torch.cat(angles), torch.cat(owner))
@@ -355,6 +362,17 @@ def _shares(
     objective: Objective, smoothness: Smoothness, branches: list[Branch], pose: Pose, shared: Tensor
 ) -> np.ndarray:
     """Return what each branch adds to the cost, [B, T, branches]: its points and its angles."""
+    clips, frames = pose.frames
+    if clips > 1 and clips * frames > _AT_ONCE:
+        return np.concatenate(
+            [
+                _shares(
+                    objective.mapped(lambda array, some=some: array[some]), smoothness.of_clips(some), branches,
+                    pose[some], shared[some],
+                )
+                for some in torch.arange(clips, device=pose.angles.device).split(max(_AT_ONCE // frames, 1))
+            ]
+        )  # fmt: skip
     square = 3.0 * objective.misses(pose, shared).square()
     differences = smoothness.differences(pose)
     weighted = differences.value.square() * (differences.weight * smoothness.weight_of_clips).sqrt()

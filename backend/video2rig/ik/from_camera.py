@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +22,7 @@ from .observation import Observation, observe
 from .prior import relaxed_pose
 from .sequence import ORDER, Estimates, Progress, Sequence, estimate, finish, jumping, solve_all, with_deviations
 from .smoothness import Smoothness
+from .start import pose_of_rotations
 from .swaps import find_swaps, mirror_by_names, relabelled
 from .terms import MIN_DEPTH
 from .to_motion import NobodySeen, fill_gaps, joint_confidence
@@ -30,6 +32,9 @@ from .to_motion import NobodySeen, fill_gaps, joint_confidence
 # views of the Pose2Sim trial (cam01, cam03, cam04), from ten combinations.
 _KEYPOINT_DEVIATION = 0.012
 _SEGMENT_DEVIATION = (0.06, 0.06, 0.12)  # depth is told least well, and by nothing else
+
+_NEUTRAL_FREEDOM = 2.0
+"""So many times further joints may stray from the relaxed pose where a regression tells how people move."""
 
 _LENGTH_DEVIATION = 0.06
 """How far adults' proportions stray from the average, standard deviation of the logarithm of a length."""
@@ -70,6 +75,13 @@ class RotationPrior:
     rotation: np.ndarray
     whitening: np.ndarray
 
+    def __getitem__(self, frames: slice | np.ndarray) -> RotationPrior:
+        return RotationPrior(self.rotation[frames], self.whitening[frames])
+
+
+Predict = Callable[[Keypoints, Camera, Skeleton | None, bool], RotationPrior]
+"""A regression: from keypoints before a camera, the body where it is known, and whether the focal length is known."""
+
 
 class CameraSolver:
     """Solves one sequence, and solves it again when more is known (feet that rest on the floor).
@@ -88,7 +100,7 @@ class CameraSolver:
         *,
         estimate_lengths: bool = True,
         estimate_focal: bool = False,
-        prior: RotationPrior | None = None,
+        predict: Predict | None = None,
         progress: Progress = lambda done, total: None,
     ) -> None:
         """Estimate what holds for the whole sequence: proportions, focal length, noise and smoothness.
@@ -99,7 +111,7 @@ class CameraSolver:
             smoothing_hz: Cut-off frequency of the smoothness, hertz; None estimates it.
             estimate_lengths: Whether the person's proportions are unknown; their stature is the skeleton's.
             estimate_focal: Whether the camera's focal length is a guess.
-            prior: What a regression says, on the same frames.
+            predict: What a regression says; None does without one.
             progress: Called with frames done and their total; may raise to abort.
 
         Raises:
@@ -112,11 +124,14 @@ class CameraSolver:
             raise NobodySeen("no person was found in any frame of this video")
         seen = np.flatnonzero(self._seen)
         observation = observe(keypoints, camera)[seen]
-        self._prior = None if prior is None else RotationPrior(prior.rotation[seen], prior.whitening[seen])
-        model = BodyModel.for_keypoints(skeleton, keypoints.names, observation.pairs.numpy())
+        known = None if estimate_lengths else skeleton
+        prior = None if predict is None else predict(keypoints, camera, known, not estimate_focal)[seen]
+        # a regression knows better than the detector's own landmarks which way segments point
+        pairs = observation.pairs.numpy() if predict is None else None
+        model = BodyModel.for_keypoints(skeleton, keypoints.names, pairs)
         with threadpool_limits(limits=1):
             shared = _shared_prior(model, len(observation), estimate_focal) if estimate_lengths else None
-            first = self._sequence(model, observation, shared, estimate_focal and estimate_lengths)
+            first = self._sequence(model, observation, prior, shared, estimate_focal and estimate_lengths)
             self._estimates, self._start = estimate(first, model.no_stretch(1), smoothing_hz, progress)
             if estimate_lengths and self._start is not None:
                 self._start, shared = _to_the_end(first, self._estimates, self._start)
@@ -129,8 +144,9 @@ class CameraSolver:
                 self.camera = dataclasses.replace(camera, focal=camera.focal * zoom)
                 observation = observe(keypoints, self.camera)[seen]
             fitted = model.lengths.apply(skeleton, lengths.numpy())
-            self.model = BodyModel.for_keypoints(fitted, keypoints.names, observation.pairs.numpy())
-        self._fitted = self._sequence(self.model, observation, None, False)
+            self.model = BodyModel.for_keypoints(fitted, keypoints.names, pairs)
+            prior = None if predict is None else predict(keypoints, self.camera, fitted, True)[seen]
+        self._fitted = self._sequence(self.model, observation, prior, None, False)
         self._estimates = replace(self._estimates, shared=self._estimates.shared[:, :0])
 
     def solve(self, progress: Progress = lambda done, total: None) -> Solution:
@@ -165,11 +181,25 @@ class CameraSolver:
             )
         return Solution(fill_gaps(pose.reshape(len(sequence)), sequence.times, self._keypoints.times), trust)
 
-    def _sequence(self, model: BodyModel, observation: Observation, shared: Tensor | None, zoom: bool) -> Sequence:
+    def _sequence(
+        self,
+        model: BodyModel,
+        observation: Observation,
+        prior: RotationPrior | None,
+        shared: Tensor | None,
+        zoom: bool,
+    ) -> Sequence:
         """Return the sequence as it is seen of a body; its rough distance comes from poses of single frames."""
         neutral, deviation = relaxed_pose(model.skeleton, model.dof_joint, model.dof_axis)
         times, confidence = observation.times, observation.confidence
         objective = Objective(model, [], neutral, deviation, shared, zoom=zoom)
+        begin = None
+        if prior is not None:
+            expected, whitening = (torch.tensor(array)[None] for array in (prior.rotation, prior.whitening))
+            objective = replace(
+                objective, deviation=_NEUTRAL_FREEDOM * deviation, expected=expected, whitening=whitening
+            )
+            begin = pose_of_rotations(model, expected)
         sequence = Sequence(
             objective,
             times,
@@ -177,9 +207,11 @@ class CameraSolver:
             observation.landmarks[None],
             confidence[None],
             lambda pose, lengths, frames: _onto_rays(model, pose, lengths, observation, frames),
+            begin,
         )
         everything = slice(0, len(times))
-        first = sequence.starter(sequence.spots, sequence.trust, model.no_stretch(1)).reshape(len(times))
+        first = sequence.starter(sequence.spots, sequence.trust, model.no_stretch(1)) if begin is None else begin
+        first = first.reshape(len(times))
         depth = _onto_rays(model, first, model.no_stretch(), observation, everything).root_position[:, 2]
         # a frame whose rough distance is far off must not outweigh or vanish beside the others
         depth = depth.clamp(0.5 * depth.median(), 2.0 * depth.median())
@@ -187,18 +219,14 @@ class CameraSolver:
         evidence: list[Evidence] = [
             Rays(observation.rays[None], confidence[None], depth[None], noise, noise),
         ]
-        if len(observation.pairs):
+        if len(model.pairs):
             deviations = torch.tensor(_SEGMENT_DEVIATION, dtype=torch.float64)
             evidence.append(
                 Directions(
                     len(model.site_joint), observation.direction[None], observation.trust[None], deviations, deviations
                 )
             )
-        objective = objective.over(evidence)
-        if self._prior is not None:
-            rotation, whitening = (torch.tensor(a)[None] for a in (self._prior.rotation, self._prior.whitening))
-            objective = replace(objective, expected=rotation, whitening=whitening)
-        return replace(sequence, objective=objective)
+        return replace(sequence, objective=objective.over(evidence))
 
 
 def _to_the_end(sequence: Sequence, estimates: Estimates, start: Pose) -> tuple[Pose, Tensor]:

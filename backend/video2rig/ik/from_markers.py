@@ -18,7 +18,7 @@ from . import dispatch
 from .evidence import Positions
 from .model import BodyModel, Sites
 from .objective import Objective
-from .sequence import WINDOW, Progress, estimate, solve_all, with_deviations
+from .sequence import WHOLE, Progress, estimate, solve_all, with_deviations
 from .sequence import Sequence as People
 from .swaps import Mirror, find_swaps, mirror_by_places, relabelled
 from .threads import one_thread
@@ -97,7 +97,7 @@ def solve_markers_together(
     """Solve many clips as :func:`solve_markers` solves one, each with lengths, noise and smoothness of its own.
 
     Clips are solved side by side whose frames that show anything are equally many and equally far apart, as a GPU
-    needs them to be fast; others, and those longer than :data:`sequence.WINDOW`, take their turns.
+    needs them to be fast; others, and those longer than :data:`sequence.WHOLE`, take their turns.
 
     Args:
         skeleton: Where the lengths of all people begin. many: Of the same markers in the same order.
@@ -181,7 +181,7 @@ def _batches(clips: list[_Clip], most: int) -> Iterator[list[int]]:
         ticks = tuple(np.rint((clip.times - clip.times[0]) / _SAME_TIME).astype(np.int64).tolist())
         alike.setdefault(ticks, []).append(number)
     for ticks, numbers in alike.items():
-        size = 1 if len(ticks) > WINDOW else max(most // len(ticks), 1)
+        size = 1 if len(ticks) > WHOLE else max(most // len(ticks), 1)
         for begin in range(0, len(numbers), size):
             yield numbers[begin : begin + size]
 

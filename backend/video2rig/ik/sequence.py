@@ -25,18 +25,17 @@ from .solver import solve
 from .start import Starter
 from .variances import sample_posterior, smoothness_weights, with_estimated_noise
 
-WINDOW = 600
-"""Frames that are solved together; longer sequences are solved window after window, in constant memory."""
-
-OVERLAP = 60
-"""Frames at a window's end that the next window solves again, as it knows what follows."""
+_PIECE = 150
+"""Frames that find their starts together."""
 
 ORDER = 2
 """Differences in time that are penalised: accelerations."""
 
 _SAMPLES, _SAMPLE = 4, 150
-"""Clips of a long sequence, and their frames, from which lengths, noise and smoothness are estimated; shorter sequences
-are taken whole."""
+"""Clips of a long sequence, and their frames, from which lengths, noise and smoothness are estimated."""
+
+WHOLE = _SAMPLES * _SAMPLE
+"""Sequences of at most so many frames are taken whole: their lengths are solved together with all their poses."""
 
 _FIT = 0.02
 """Metres by which single frames may miss their points while each finds its start."""
@@ -78,6 +77,7 @@ class Sequence:
         spots: [B, T, K, 3] where points are in 3D, as well as is known, metres; trust: [B, T, K], 0 where unknown.
         place: Moves poses [T] of a single person to where the evidence puts them, when spots tell no more than their
             shape.
+        begin: Poses [B, T] to begin with, where more than spots tells of them.
     """
 
     objective: Objective
@@ -86,6 +86,7 @@ class Sequence:
     spots: Tensor
     trust: Tensor
     place: Callable[[Pose, Tensor, slice], Pose] | None = None
+    begin: Pose | None = None
 
     def __len__(self) -> int:
         return len(self.times)
@@ -127,7 +128,10 @@ class Estimates:
 
 def start_frames(sequence: Sequence, lengths: Tensor, frames: slice) -> Pose:
     """Return a pose of each frame by itself, [B, T], for [B, G] logarithms of the lengths."""
-    pose = sequence.starter(sequence.spots[:, frames], sequence.trust[:, frames], lengths)
+    if sequence.begin is None:
+        pose = sequence.starter(sequence.spots[:, frames], sequence.trust[:, frames], lengths)
+    else:
+        pose = sequence.begin[:, frames]
     people, count = pose.frames
     if sequence.place is not None:
         pose = sequence.place(pose.reshape(count), lengths[0], frames)
@@ -145,7 +149,7 @@ def estimate(
     """Estimate the lengths, noise and smoothness of each person.
 
     Args:
-        sequence: All frames; at most :data:`WINDOW` where there are several people.
+        sequence: All frames; at most :data:`WHOLE` where there are several people.
         lengths: [B, G] logarithms of the lengths to begin with.
         smoothing_hz: Cut-off of the smoothness, hertz; None estimates that too.
         progress: Called with frames done and their total; may raise to abort.
@@ -235,19 +239,23 @@ def finish(
     branches: list[Branch],
     pose: Pose,
     shared: Tensor,
-    fixed: int = 0,
     progress: Progress = lambda done, total: None,
 ) -> tuple[Pose, Tensor]:
-    """Solve B clips of T frames to the end, and lead each out of local minima."""
+    """Solve B clips of T frames to the end, and lead each out of local minima.
+
+    Progress is that of the first solution, and of the ways out that were tried; it may raise to abort at any step.
+    """
+    rounds = len(branches)
     pose, shared, cost = solve(
-        objective, smoothness, pose, shared, fixed=fixed, tolerance=1e-4, damping=_NEAR_DAMPING, progress=progress
-    )
+        objective, smoothness, pose, shared, tolerance=1e-4, damping=_NEAR_DAMPING,
+        progress=lambda step, steps: progress(step, 2 * steps),
+    )  # fmt: skip
     left = torch.arange(len(pose), device=cost.device)
-    for _ in range(len(branches)):
+    for round_ in range(rounds):
         before = cost[left]
         led, led_shared, led_cost = follow_neighbours(
             objective.mapped(lambda array, left=left: array[left]), smoothness.of_clips(left), branches,
-            pose[left], shared[left], before, fixed,
+            pose[left], shared[left], before, progress=lambda round_=round_: progress(rounds + round_, 2 * rounds),
         )  # fmt: skip
         pose, shared = pose.replaced(left, led), shared.index_copy(0, left, led_shared)
         cost = cost.index_copy(0, left, led_cost)
@@ -256,76 +264,59 @@ def finish(
             return pose, shared
     led, led_shared, _ = solve(
         objective.mapped(lambda array: array[left]), smoothness.of_clips(left), pose[left], shared[left],
-        fixed=fixed, tolerance=1e-4, damping=_NEAR_DAMPING,
+        tolerance=1e-4, damping=_NEAR_DAMPING, progress=lambda step, steps: progress(steps, steps),
     )  # fmt: skip
     return pose.replaced(left, led), shared.index_copy(0, left, led_shared)
 
 
 def solve_all(sequence: Sequence, estimates: Estimates, start: Pose | None, progress: Progress) -> tuple[Pose, Tensor]:
-    """Solve all frames, in windows where they are many.
-
-    Each window begins with the last frames of the one before, held fixed, and goes on beyond what it gives.
+    """Solve all frames together.
 
     Args:
         sequence: All frames. estimates: From :func:`estimate`.
-        start: Poses [B, T] to start from; None finds them.
+        start: Poses [B, T] to start from; None finds them, of a single person whose lengths are then as estimated.
         progress: Called with frames done and their total; may raise to abort.
 
     Returns:
         The poses [B, T], and the shared unknowns [B, S].
     """
-    frames, branches = len(sequence), sequence.branches
+    frames, shared = len(sequence), estimates.shared
     objective = sequence.objective.over(with_deviations(sequence.objective.evidence, estimates))
-    shared, people = estimates.shared, len(estimates.shared)
+    smoothness = Smoothness(sequence.times, estimates.weight, sequence.interval, ORDER, jumping(sequence.model))
+
+    def finished(objective: Objective, start: Pose, shared: Tensor, begun: float) -> tuple[Pose, Tensor]:
+        def part(done: int, total: int) -> None:
+            progress(int(frames * (begun + (1.0 - begun) * done / total)), frames)
+
+        return finish(objective, smoothness, sequence.branches, start, shared, progress=part)
+
+    if start is not None:
+        return finished(objective, start, shared, 0.0)
     lengths = objective.stretch(shared)
-    whole = start is not None and frames <= WINDOW
-    if not whole:
-        given = lengths[0] if people == 1 else lengths[:, None].expand(people, frames, -1)
-        objective, shared = objective.given(given), shared[:, :0]
-    parts: list[Pose] = []
-    done = begin = 0
-    while done < frames:
-        end = frames if frames <= WINDOW else min(begin + WINDOW, frames)
-        keep = end if end == frames else end - OVERLAP
-        window = slice(begin, end)
-        pose = start_frames(sequence, lengths, window) if start is None else start[:, window]
-        if parts:
-            pose = Pose.concatenate([parts[-1][:, -ORDER:], pose[:, ORDER:]], dim=1)
-        terms = objective.mapped(lambda array, window=window: array[:, window])
-        jumps = jumping(sequence.model)
-        smoothness = Smoothness(sequence.times[window], estimates.weight, sequence.interval, ORDER, jumps)
-        if start is None:  # frames by themselves are not yet a motion, and would all look like outliers of one
-            pose, shared = _join(terms, smoothness, sequence.interval, pose, shared, done - begin)
-        solved, shared = finish(
-            terms,
-            smoothness,
-            branches,
-            pose,
-            shared,
-            fixed=done - begin,
-            progress=lambda step, steps, done=done, ahead=keep - done: progress(done + ahead * step // steps, frames),
-        )
-        parts.append(solved[:, done - begin : keep - begin])
-        done, begin = keep, keep - ORDER
-    return Pose.concatenate(parts, dim=1), shared if whole else estimates.shared
+    objective, nothing = objective.given(lengths[0]), shared[:, :0]
+    pieces = [slice(begin, min(begin + _PIECE, frames)) for begin in range(0, frames, _PIECE)]
+    poses = []
+    for piece in pieces:
+        progress(piece.start // 4, frames)
+        poses.append(start_frames(sequence, lengths, piece))
+    # frames by themselves are not yet a motion, and would all look like outliers of one
+    joined = _join(objective, smoothness, sequence.interval, Pose.concatenate(poses, dim=1), nothing)
+    return finished(objective, joined, nothing, 0.25)[0], shared
 
 
-def _join(
-    objective: Objective, smoothness: Smoothness, interval: float, pose: Pose, shared: Tensor, fixed: int
-) -> tuple[Pose, Tensor]:
+def _join(objective: Objective, smoothness: Smoothness, interval: float, pose: Pose, shared: Tensor) -> Pose:
     """Solve [B, T] frames that were found one by one together, first as loosely and as roughly as they were found."""
     rough = torch.minimum(smoothness.weight, _roughness(objective.model, interval) ** -2)
     trusting = objective.over([_loose(item, _COARSE) for item in objective.evidence])
     for share in _SHARES:
         weighted = smoothness.with_weight(share * rough)
-        pose, shared, _ = solve(trusting, weighted, pose, shared, fixed=fixed, iterations=_JOIN_STEPS)
+        pose, shared, _ = solve(trusting, weighted, pose, shared, iterations=_JOIN_STEPS)
     trusting = objective.over([_loose(item, 0.0) for item in objective.evidence])
-    pose, shared, _ = solve(trusting, smoothness, pose, shared, fixed=fixed, iterations=6)
-    return pose, shared
+    return solve(trusting, smoothness, pose, shared, iterations=6)[0]
 
 
 def _sample_clips(frames: int) -> list[slice]:
-    if frames <= _SAMPLES * _SAMPLE:
+    if frames <= WHOLE:
         return [slice(0, frames)]
     starts = np.linspace(0, frames - _SAMPLE, _SAMPLES).round().astype(int)
     return [slice(int(start), int(start) + _SAMPLE) for start in starts]

@@ -83,6 +83,17 @@ class Smoothness:
         shared = self.weight.ndim == 1 or len(self.weight) == 1
         return self if shared else self.with_weight(self.weight[clips])
 
+    @property
+    def frames(self) -> int:
+        """How many frames a clip has, at least as many as the order."""
+        return len(self.stencil) + self.order
+
+    def of_frames(self, frames: slice) -> Smoothness:
+        """Return the penalty of a range of the frames."""
+        other, last = copy(self), frames.stop - self.order
+        other.stencil, other._by_step = self.stencil[frames.start : last], self._by_step[frames.start : last]
+        return other
+
     def differences(self, pose: Pose) -> Differences:
         """Return the differences of trajectories [B, T]."""
         if not dispatch.is_compiled(pose.angles.device):

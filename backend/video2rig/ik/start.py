@@ -118,6 +118,19 @@ class Starter:
         pose.angles.copy_(torch.clamp(pose.angles, model.lower, model.upper))
 
 
+def pose_of_rotations(model: BodyModel, rotation: Tensor) -> Pose:
+    """Return poses [...] nearly of local rotations [..., J, 3, 3], inside the range of motion, at the origin.
+
+    Args:
+        rotation: Of the root, its orientation.
+    """
+    frames = rotation.shape[:-3]
+    flat = rotation.reshape(-1, *rotation.shape[-3:])
+    full = torch.stack([_euler_inside(model, joint, flat[:, joint]) for joint in range(flat.shape[1])], dim=1)
+    angles = torch.clamp(full[:, model.dof_joint, model.dof_axis], model.lower, model.upper)
+    return Pose(torch.zeros_like(flat[:, 0, 0]), flat[:, 0], angles).reshape(*frames)
+
+
 def _euler_inside(model: BodyModel, joint: int, local: Tensor) -> Tensor:
     """Return the angles [T, 3] about x, y, z of local rotations, of the two solutions the one nearer to the range."""
     first, second, third = ("XYZ".index(axis) for axis in model.skeleton.euler_order[joint])

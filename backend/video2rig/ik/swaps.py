@@ -3,13 +3,14 @@
 
 Detectors exchange left and right for a frame or for half a second, with no loss of confidence. What tells is
 continuity: each side is followed through time by a filter of constant velocity, and the labelling that jumps least is
-found by dynamic programming (Viterbi 1967), for arms, legs and face apart; a whole body is all of them. Whoever turns
+found by dynamic programming (Viterbi 1967), of arms, legs and face; often they are exchanged together. Whoever turns
 exchanges sides in the picture without a jump and is left alone. So is a sequence that is swapped throughout: nothing
 in it tells; nor can one be told that is swapped for more than half of its time.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,6 +37,10 @@ _CAP = 25.0
 
 _SWITCH = 30.0
 """Price of every beginning and every end of a swap: less than a pair that jumps."""
+
+_TOGETHER = 0.25
+"""A detector that mistakes front for back exchanges the whole body at once: what swaps together costs this share each
+after the first."""
 
 _LONGEST, _LONGEST_AT_END = 1.5, 0.25
 """Seconds that a swap may last: inside the sequence, and where only one of its ends is seen. What lasts longer is
@@ -229,49 +234,48 @@ def _most_continuous(
 ) -> np.ndarray:
     """Return [T, G] bool: the labelling of least cost.
 
-    Both states of a group carry the tracks of the best labelling that ends in them, so that points come back after
-    gaps to where they were expected.
+    A state says of each group whether it is swapped; each of the S carries the tracks of the best labelling that ends
+    in it, so that points come back after gaps to where they were expected.
 
     Args:
         sides: [T, 2, P, D]; seen: [T, 2, P]; scale: [T, P]; group: [P]; times: [T] seconds.
     """
     frames, _, pairs, dimensions = sides.shape
     usual = float(np.median(np.diff(times)))
-    membership = (group[:, None] == np.arange(len(GROUPS))).astype(np.float64)  # [P, G]
+    states = np.array(list(itertools.product([0, 1], repeat=len(GROUPS))))  # [S, G]
+    count, own = len(states), np.arange(len(states))
+    exchanged = states[:, group]  # [S, P]
+    switch, per_second = _prices(states)
     every = np.arange(pairs)
     # tracks of each state: [state, side, P]
-    position, velocity = np.zeros((2, 2, pairs, dimensions)), np.zeros((2, 2, pairs, dimensions))
-    last, hits = np.zeros((2, 2, pairs)), np.zeros((2, 2, pairs))
-    total = np.zeros((2, len(GROUPS)))
-    before = np.zeros((frames, 2, len(GROUPS)), dtype=np.int64)
-    switch = _SWITCH * (1.0 - np.eye(2))[..., None]
+    position, velocity = np.zeros((2, count, 2, pairs, dimensions))
+    last, hits = np.zeros((2, count, 2, pairs))
+    total = np.zeros(count)
+    before = np.zeros((frames, count), dtype=np.int64)
     for frame in range(frames):
         waited = (times[frame] - last) / usual
         predicted = position + velocity * np.minimum(waited, _COASTING)[..., None]
+        # as each state labels them: [state, side, P]
+        side = np.stack([exchanged, 1 - exchanged], axis=1)
+        observed, visible = sides[frame][side, every], seen[frame][side, every]
         # from state, to state, side, P
-        observed, visible = sides[frame][[[0, 1], [1, 0]]], seen[frame][[[0, 1], [1, 0]]]
-        missed = observed - predicted[:, None]
+        square = np.square(observed - predicted[:, None]).sum(axis=-1)
         age = np.maximum(waited.max(axis=1), 1.0)  # one for both sides, so that neither is the easier to meet
         known = np.asarray((hits > 1).all(axis=1))  # once it is seen how they move
-        square = np.square(missed).sum(axis=-1)
         cost = np.minimum(square / np.square(scale[frame] * age)[:, None, None], _CAP)
-        cost = (cost * visible * known[:, None, None]).sum(axis=2) @ membership
+        cost = (cost * visible * known[:, None, None]).sum(axis=(2, 3))
         through = total[:, None] + cost + (switch if frame else 0.0)
-        came = through.argmin(axis=0)  # [state, G]
-        came = np.where(through[0] == through[1], np.arange(2)[:, None], came)
+        came = np.where(through.diagonal() == through.min(axis=0), own, through.argmin(axis=0))
         before[frame] = came
-        total = np.take_along_axis(through, came[None], axis=0)[0]
-        total[1] += _PER_SECOND * (min(times[frame] - times[frame - 1], 1.0) if frame else usual)
+        total = through[came, own]
+        total = total + per_second * (min(times[frame] - times[frame - 1], 1.0) if frame else usual)
         # the tracks go on from the state that each came from
-        source = came[:, group]  # [state, P]
-        state = np.arange(2)[:, None]
-        step = missed[source, state, :, every].transpose(0, 2, 1, 3)
-        length = square[source, state, :, every].transpose(0, 2, 1)
         position, velocity, last, hits, predicted, waited = (
-            np.moveaxis(array[source, :, every], 1, 2) for array in (position, velocity, last, hits, predicted, waited)
+            array[came] for array in (position, velocity, last, hits, predicted, waited)
         )
+        step = observed - predicted
         first = visible & (hits == 0)
-        near = length <= _CAP * np.square(scale[frame] * np.maximum(waited, 1.0))
+        near = np.square(step).sum(axis=-1) <= _CAP * np.square(scale[frame] * np.maximum(waited, 1.0))
         met = visible & (hits > 0) & near
         gain = np.maximum(_VELOCITY_GAIN, 1.0 / np.maximum(hits, 1.0)) / np.maximum(waited, 1.0)
         position = np.where(
@@ -281,8 +285,16 @@ def _most_continuous(
         seen_now = first | met
         last, hits = np.where(seen_now, times[frame], last), hits + seen_now
     swapped = np.zeros((frames, len(GROUPS)), dtype=bool)
-    state, numbers = total.argmin(axis=0), np.arange(len(GROUPS))
+    state = int(total.argmin())
     for frame in range(frames - 1, -1, -1):
-        swapped[frame] = state == 1
-        state = before[frame, state, numbers]
+        swapped[frame] = states[state] == 1
+        state = before[frame, state]
     return swapped
+
+
+def _prices(states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the price [S, S] of going from one of [S, G] states to another, and that [S] of a second in each."""
+    change = states[None] - states[:, None]
+    together = np.stack([(change > 0).sum(-1), (change < 0).sum(-1)])
+    switch = _SWITCH * (_TOGETHER * together + (1.0 - _TOGETHER) * np.minimum(together, 1)).sum(0)
+    return switch, _PER_SECOND * states.sum(1)

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .clips import bound_by_range
+from .elimination import eliminate
 from .evidence import Evidence
 from .model import ROOT_DOFS, Pose
 from .objective import Objective
 from .smoothness import Differences, Smoothness
-from .solver import bound_by_range, eliminate
 
 _LEAST_SHARE = 0.1
 """At least this share of the data counts as not absorbed by the unknowns."""
@@ -76,6 +77,8 @@ def sample_posterior(
     rough = noise(differences.value) / differences.weight.sqrt()
     carried = carried + smoothness.gradient(differences._replace(value=rough))
     carried[..., ROOT_DOFS:] += noise(pose.angles) / objective.deviation
+    if at.prior is not None:
+        carried = carried + (at.prior.by_unknown.mT @ noise(at.prior.value)[..., None])[..., 0]
     bands = smoothness.hessian_bands(differences)
     undamped = torch.zeros(pose.frames[0], dtype=carried.dtype, device=carried.device)
     _, combine, _ = eliminate(equations.hessian, bands, ~held, undamped, (carried * ~held)[..., None])
