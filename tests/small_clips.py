@@ -33,6 +33,4 @@ def small_clips(lengths: tuple[int, ...] = (50, 33, 90), seed: int = 0) -> Clips
     start = np.cumsum([0, *lengths[:-1]])
     names = tuple(f"clip {number}" for number in range(len(lengths)))
     trust = np.ones(rotations.shape[:2], dtype=np.float32)
-    return Clips(
-        skeleton, rotations, roots, trust, start, np.array(lengths), names, names, ("bend",) * 3, ("none",) * 3
-    )
+    return Clips(skeleton, rotations, roots, trust, start, np.array(lengths), names, names, names, names)

@@ -66,7 +66,7 @@ class Regressor:
     ) -> Regression:
         """Return rotations of all frames.
 
-        Frames in which nobody was seen get what lies between those around them, with a large deviation.
+        Frames in which nobody was seen get what those around them suggest, with a larger deviation.
 
         Args:
             keypoints: T frames. camera: Its optics are used.
