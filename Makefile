@@ -48,6 +48,7 @@ benchmarks: setup ## the tables that this README quotes
 	$(BIN)/python benchmarks/ik_accuracy.py
 	$(BIN)/python benchmarks/ik_speed.py
 	$(BIN)/python benchmarks/live.py
+	$(BIN)/python benchmarks/regression.py
 	$(BIN)/python benchmarks/opensim_angles.py
 	$(BIN)/python benchmarks/memory.py --minutes 20 --fps 3 --image docs/images/memory.png
 

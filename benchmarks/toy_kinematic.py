@@ -21,11 +21,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import cv2
 import numpy as np
 from environment import describe
+
 from models.toy_kinematic.evaluate import evaluate, table
 from models.toy_kinematic.figure import LEVELS
 from models.toy_kinematic.network import HEADS
 from models.toy_kinematic.train import OUTPUT, QUICK, Settings, make_problem, train
-
 from video2rig.device import resolve_device, set_cpu_threads
 from video2rig.errors import Video2RigError
 

@@ -122,8 +122,8 @@ class DetectorErrors:
     """Real error sequences, found by how the torso faces the camera.
 
     Attributes:
-        random_scale: Range of the factor by which a sequence's random part is enlarged: on renders it is 1.5 to 2
-            times smaller than on video.
+        random_scale: Range of the factor by which a sequence's random part is enlarged: its median is a little
+            smaller than on three views of a real video (`rendered/README.md`).
         neighbours: From how many of the sequences that face most alike one is drawn.
         swap_share: Share of the sequences in which the detector confuses left and right for a while, with the
             `swap_seconds` (range) and the `swap_density`, the share of frames swapped in them. Renders have few; in
@@ -131,7 +131,7 @@ class DetectorErrors:
             arms together, in runs of 0.06 s.
     """
 
-    random_scale = (1.5, 2.0)
+    random_scale = (1.0, 1.6)
     neighbours = 8
     swap_share = 0.25
     swap_seconds = (0.2, 1.5)

@@ -9,7 +9,7 @@ Body and focal length are known, or neither is; three seeds of cameras, bodies a
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import sys
 import time
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from video2rig.camera import Camera
+from video2rig.errors import Video2RigError
 from video2rig.kinematics import KinematicChain
 from video2rig.regression import Regression, Regressor
 from video2rig.skeleton import Skeleton
@@ -43,65 +44,48 @@ def placed(skeleton: Skeleton, rotation: np.ndarray) -> np.ndarray:
     return KinematicChain(skeleton).forward(local, torch.zeros(len(local), 3, dtype=local.dtype))[0].numpy()
 
 
-def score(tests: list[TestSequence], rotations: list[np.ndarray], joints: list[np.ndarray]) -> dict[str, float]:
+def score(tests: list[TestSequence], rotations: list[np.ndarray] | None, joints: list[np.ndarray]) -> dict[str, float]:
     """Return the means over all frames: millimetres, degrees, metres a second squared.
 
     Args:
-        tests: Sequences. rotations: [T, J, 3, 3] of each. joints: [T, J, 3] of each.
+        tests: Sequences. rotations: [T, J, 3, 3] of each, or None where none are said. joints: [T, J, 3] of each.
     """
+    both = list(zip(joints, tests, strict=True))
+    errors = [metrics.joint_errors(own, test.joints) for own, test in both]
+    aligned = [metrics.aligned_errors(own, test.joints) for own, test in both]
+    accelerations = [metrics.acceleration_errors(own, test.joints).mean() for own, test in both]
+    table = {
+        "MPJPE": 1e3 * float(np.concatenate(errors).mean()),
+        "MPJPE of the worst sequence": 1e3 * max(float(own.mean()) for own in errors),
+        "PA-MPJPE": 1e3 * float(np.concatenate(aligned).mean()),
+        "bone length deviation": 1e3 * float(np.mean([metrics.length_deviation(own, test.body) for own, test in both])),
+        "acceleration": float(np.mean(accelerations)),
+    }
+    return table if rotations is None else table | _of_rotations(tests, rotations)
+
+
+def _of_rotations(tests: list[TestSequence], rotations: list[np.ndarray]) -> dict[str, float]:
+    """Return the means over all frames, degrees."""
     skeleton = tests[0].body
     moving = metrics.moving_joints(skeleton)
-    parts = [dataclasses.astuple(_Errors.of(*pair)) for pair in zip(tests, rotations, joints, strict=True)]
-    errors = _Errors(*(np.concatenate(part) for part in zip(*parts, strict=True)))
-    worst = max(float(np.mean(part[0])) for part in parts)
-    trusted = errors.trust[:, moving]
+    rotation, truth = np.concatenate(rotations), np.concatenate([test.rotation for test in tests])
+    vectors, twist = metrics.rotation_vectors(rotation, truth), metrics.twist_errors(rotation, truth)
+    angles = np.linalg.norm(vectors, axis=-1)
+    trust = np.concatenate([test.trust for test in tests])[:, moving]
     table = {
-        "MPJPE": 1e3 * float(errors.joints.mean()),
-        "MPJPE of the worst sequence": 1e3 * worst,
-        "PA-MPJPE": 1e3 * float(errors.aligned.mean()),
-        "root": np.degrees(float(np.linalg.norm(errors.vectors[:, 0], axis=-1).mean())),
-        "MPJAS": np.degrees(float(np.linalg.norm(errors.vectors[:, moving], axis=-1).mean())),
-        "MPJAS without offsets": np.degrees(float(metrics.without_offsets(errors.vectors[:, moving]).mean())),
-        "MPJAS of trusted joints": np.degrees(
-            float(np.average(np.linalg.norm(errors.vectors[:, moving], axis=-1), weights=trusted))
-        ),
-        "bone length deviation": 1e3
-        * float(np.mean([metrics.length_deviation(own, test.body) for own, test in zip(joints, tests, strict=True)])),
-        "acceleration": float(
-            np.mean(
-                [metrics.acceleration_errors(own, test.joints).mean() for own, test in zip(joints, tests, strict=True)]
-            )
-        ),
+        "root": angles[:, 0].mean(),
+        "MPJAS": angles[:, moving].mean(),
+        "MPJAS without offsets": metrics.without_offsets(vectors[:, moving]).mean(),
+        "MPJAS of trusted joints": np.average(angles[:, moving], weights=trust),
     }
     for name, role in metrics.TWIST_ROLES.items():
         of_role = [joint for joint, own in enumerate(skeleton.roles) if own.endswith(role)]
-        table[f"twist of the {name}"] = np.degrees(float(errors.twist[:, of_role].mean()))
-    return table
+        table[f"twist of the {name}"] = twist[:, of_role].mean()
+    return {name: float(np.degrees(value)) for name, value in table.items()}
 
 
-@dataclasses.dataclass(frozen=True)
-class _Errors:
-    """Errors of the frames of one sequence."""
-
-    joints: np.ndarray
-    aligned: np.ndarray
-    vectors: np.ndarray
-    twist: np.ndarray
-    trust: np.ndarray
-
-    @classmethod
-    def of(cls, test: TestSequence, rotation: np.ndarray, joints: np.ndarray) -> _Errors:
-        return cls(
-            metrics.joint_errors(joints, test.joints),
-            metrics.aligned_errors(joints, test.joints),
-            metrics.rotation_vectors(rotation, test.rotation),
-            metrics.twist_errors(rotation, test.rotation),
-            test.trust,
-        )
-
-
-def main() -> None:
-    """Print the table."""
+def main() -> int:
+    """Print the tables from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mocap", type=Path, required=True, help="folder of cmu_val.npz")
     parser.add_argument("--weights", type=Path, default=WEIGHTS)
@@ -109,11 +93,26 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    regressor = Regressor.load(options.weights, options.device)
-    clips = load_clips(options.mocap / "cmu_val.npz")
+    try:
+        print_tables(options.mocap, options.weights, options.seeds, options.device)
+    except Video2RigError as error:
+        print(f"evaluate: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def print_tables(mocap: Path, weights: Path, seeds: list[int], device: str = "cpu") -> None:
+    """Print the errors of weights, means over seeds of cameras, bodies and noise.
+
+    Raises:
+        RegressionError: There are no such weights.
+        MocapError: There is no motion capture.
+    """
+    regressor = Regressor.load(weights, device)
+    clips = load_clips(mocap / "cmu_val.npz")
     for known in (True, False):
         tables, frames, seconds = [], 0, 0.0
-        for seed in options.seeds:
+        for seed in seeds:
             tests = sequences(clips, seed)
             begin = time.perf_counter()
             answers = [predicted(regressor, test, known)[0].rotation for test in tests]
@@ -131,4 +130,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

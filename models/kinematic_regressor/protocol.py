@@ -41,6 +41,8 @@ class TestSequence:
         joints: [T, J, 3] metres, in the camera's axes. trust: [T, J] weight of the rotations.
     """
 
+    __test__ = False  # its name is no pytest's
+
     name: str
     action: str
     subject: str

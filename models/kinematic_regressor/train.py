@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from video2rig.errors import Video2RigError
-from video2rig.regression.network import Shape, TemporalNetwork, save
+from video2rig.regression.network import Shape, TemporalNetwork, load, save
 
 from .batches import Batches
 from .heads import HEADS
@@ -43,7 +43,7 @@ class Plan:
     Attributes:
         head: A name in :data:`heads.HEADS`. batch: windows a step. frames: of a window. width: of the network.
         rate: the highest learning rate. measured: share of the windows with errors that were measured on rendered
-            people, from the step on that ``measured_from`` is the share of all steps of.
+            people. begin: path of the weights to begin from; "" for random ones.
     """
 
     head: str = "kinematic"
@@ -52,8 +52,8 @@ class Plan:
     frames: int = 64
     width: int = Shape.width
     rate: float = 4e-3
-    measured: float = 0.5
-    measured_from: float = 0.7
+    measured: float = 0.0
+    begin: str = ""
     seed: int = 1
 
 
@@ -78,11 +78,13 @@ def train(clips: Clips, plan: Plan, out: Path, device: str = "cpu") -> None:
     """Train, going on from the checkpoint in a folder if it holds one; write weights.safetensors and curve.jsonl there.
 
     Raises:
-        TrainingError: The checkpoint is another plan's.
+        TrainingError: The checkpoint is another plan's. RegressionError: There are no weights to begin from.
     """
     torch.manual_seed(plan.seed)
     batches = Batches(clips, plan.seed, device)
     network, loss = HEADS[plan.head](batches, Shape(width=plan.width))
+    if plan.begin:
+        network.load_state_dict(load(Path(plan.begin), clips.skeleton).state_dict())
     network = network.to(device)
     learning = optimisers(network, plan.rate)
     out.mkdir(parents=True, exist_ok=True)
@@ -102,8 +104,7 @@ def train(clips: Clips, plan: Plan, out: Path, device: str = "cpu") -> None:
         for optimiser in learning:
             for group in optimiser.param_groups:
                 group["lr"] = plan.rate * rate_at(step, plan.steps)
-        measured = plan.measured if step >= plan.measured_from * plan.steps else 0.0
-        batch = batches.draw(plan.batch, plan.frames, measured)
+        batch = batches.draw(plan.batch, plan.frames, plan.measured)
         with torch.autocast(torch.device(device).type, dtype=torch.bfloat16):
             said = network(batch.features)
         value, parts = loss(said, batch)

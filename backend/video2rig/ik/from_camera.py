@@ -33,6 +33,9 @@ from .to_motion import NobodySeen, fill_gaps, joint_confidence
 _KEYPOINT_DEVIATION = 0.012
 _SEGMENT_DEVIATION = (0.06, 0.06, 0.12)  # depth is told least well, and by nothing else
 
+_NEUTRAL_FREEDOM = 2.0
+"""So many times further joints may stray from the relaxed pose where a regression tells how people move."""
+
 _LENGTH_DEVIATION = 0.06
 """How far adults' proportions stray from the average, standard deviation of the logarithm of a length."""
 
@@ -77,7 +80,7 @@ class RotationPrior:
 
 
 Predict = Callable[[Keypoints, Camera, Skeleton | None, bool], RotationPrior]
-"""A regression: from keypoints before a camera, the person's body where it is known, and whether the focal length is."""
+"""A regression: from keypoints before a camera, the body where it is known, and whether the focal length is known."""
 
 
 class CameraSolver:
@@ -123,7 +126,9 @@ class CameraSolver:
         observation = observe(keypoints, camera)[seen]
         known = None if estimate_lengths else skeleton
         prior = None if predict is None else predict(keypoints, camera, known, not estimate_focal)[seen]
-        model = BodyModel.for_keypoints(skeleton, keypoints.names, observation.pairs.numpy())
+        # a regression knows better than the detector's own landmarks which way segments point
+        pairs = observation.pairs.numpy() if predict is None else None
+        model = BodyModel.for_keypoints(skeleton, keypoints.names, pairs)
         with threadpool_limits(limits=1):
             shared = _shared_prior(model, len(observation), estimate_focal) if estimate_lengths else None
             first = self._sequence(model, observation, prior, shared, estimate_focal and estimate_lengths)
@@ -139,7 +144,7 @@ class CameraSolver:
                 self.camera = dataclasses.replace(camera, focal=camera.focal * zoom)
                 observation = observe(keypoints, self.camera)[seen]
             fitted = model.lengths.apply(skeleton, lengths.numpy())
-            self.model = BodyModel.for_keypoints(fitted, keypoints.names, observation.pairs.numpy())
+            self.model = BodyModel.for_keypoints(fitted, keypoints.names, pairs)
             prior = None if predict is None else predict(keypoints, self.camera, fitted, True)[seen]
         self._fitted = self._sequence(self.model, observation, prior, None, False)
         self._estimates = replace(self._estimates, shared=self._estimates.shared[:, :0])
@@ -191,7 +196,9 @@ class CameraSolver:
         begin = None
         if prior is not None:
             expected, whitening = (torch.tensor(array)[None] for array in (prior.rotation, prior.whitening))
-            objective = replace(objective, expected=expected, whitening=whitening)
+            objective = replace(
+                objective, deviation=_NEUTRAL_FREEDOM * deviation, expected=expected, whitening=whitening
+            )
             begin = pose_of_rotations(model, expected)
         sequence = Sequence(
             objective,
@@ -212,7 +219,7 @@ class CameraSolver:
         evidence: list[Evidence] = [
             Rays(observation.rays[None], confidence[None], depth[None], noise, noise),
         ]
-        if len(observation.pairs):
+        if len(model.pairs):
             deviations = torch.tensor(_SEGMENT_DEVIATION, dtype=torch.float64)
             evidence.append(
                 Directions(

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..keypoints import KEYPOINT_SETS
+from ..camera import Camera
+from ..keypoints import KEYPOINT_SETS, Keypoints
 
 _FACE = ("eye_inner", "eye_outer", "mouth")  # what eyes, ears and nose tell already
 
@@ -27,3 +28,13 @@ def known_of(names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
     known = [(index, POINTS.index(name)) for index, name in enumerate(names) if name in POINTS]
     own, points = np.array(known, dtype=np.int64).reshape(-1, 2).T
     return own, points
+
+
+def rays_of(keypoints: Keypoints, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+    """Return rays [T, P, 2] through the points, as x / z and y / z, 0 where one is not seen, and confidence [T, P]."""
+    own, points = known_of(keypoints.names)
+    rays, confidence = np.zeros((len(keypoints.times), len(POINTS), 2)), np.zeros((len(keypoints.times), len(POINTS)))
+    confidence[:, points] = keypoints.confidence[:, own]
+    rays[:, points] = (keypoints.positions[:, own] - camera.center) / camera.focal
+    rays[confidence == 0] = 0.0
+    return rays, confidence

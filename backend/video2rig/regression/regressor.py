@@ -17,7 +17,7 @@ from ..skeleton import Skeleton
 from .features import features
 from .motion_parameters import MotionParameters
 from .network import RATE, RegressionError, TemporalNetwork, load
-from .points import POINTS, known_of
+from .points import known_of, rays_of
 from .proportions import SEGMENTS, proportions
 
 _WINDOW = 2048
@@ -78,14 +78,9 @@ class Regressor:
         """
         if not len(keypoints.times):
             raise RegressionError("regression: there is no frame to predict")
-        own, points = known_of(keypoints.names)
-        if not len(own):
+        if not len(known_of(keypoints.names)[0]):
             raise RegressionError(f"regression: the network knows none of the keypoints of {keypoints.set_name!r}")
-        frames = len(keypoints.times)
-        rays, confidence = np.zeros((frames, len(POINTS), 2)), np.zeros((frames, len(POINTS)))
-        confidence[:, points] = keypoints.confidence[:, own]
-        rays[:, points] = (keypoints.positions[:, own] - camera.center) / camera.focal
-        rays[confidence == 0] = 0.0
+        rays, confidence = rays_of(keypoints, camera)
         told = torch.zeros(len(SEGMENTS)) if body is None else torch.tensor(proportions(body), dtype=torch.float32)
         told = told - told.mean()  # a child near by looks like an adult far away
         known = torch.tensor([float(body is not None), float(focal_known)])

@@ -38,8 +38,8 @@ def print_tables(path: Path) -> None:
     follows = good[1:] & good[:-1] & (clip[1:] == clip[:-1])
     print(f"{len(length)} clips, {len(set(arrays['action'].tolist()))} actions, {len(detected)} frames\n")
 
-    columns = ("frames", "detected %", "gross %", "2D mean %", "2D 95th %", "constant rms %", "random rms %", "lag 1",
-               "swapped arms %", "swapped legs %", "world MPJPE mm", "z share")  # fmt: skip
+    columns = ("frames", "detected %", "gross %", "2D mean %", "2D 95th %", "constant rms %", "random rms %",
+               "random median %", "lag 1", "swapped arms %", "swapped legs %", "world MPJPE mm", "z share")  # fmt: skip
     print("| view | " + " | ".join(columns) + " |\n" + "|---" * (len(columns) + 1) + "|")
     away = np.degrees(np.abs(arrays["facing"]))
     views = {"all": away >= 0, "front": away < 45, "side": (away >= 45) & (away < 135), "back": away >= 135}
@@ -57,6 +57,7 @@ def print_tables(path: Path) -> None:
             f"{np.percentile(distance[seen][:, _LIMBS], 95):.2f}",
             f"{100 * _rms(constant[seen][:, _LIMBS]):.2f}",
             f"{100 * _rms(random[seen][:, _LIMBS]):.2f}",
+            f"{100 * np.median(np.linalg.norm(random[seen][:, _LIMBS], axis=-1)):.2f}",
             f"{lag:.2f}",
             *(f"{100 * share:.1f}" for share in swaps[frames & detected].mean(axis=0)),
             f"{1000 * np.linalg.norm(of_world, axis=-1).mean():.0f}",
@@ -64,9 +65,8 @@ def print_tables(path: Path) -> None:
         )
         print(f"| {name} | " + " | ".join(row) + " |")
 
-    print(
-        "\n| keypoint | 2D mean % | constant rms % | random rms % | confidence | world mm |\n|---|---|---|---|---|---|"
-    )
+    columns = ("2D mean %", "constant rms %", "random rms %", "confidence", "world mm")
+    print("\n| keypoint | " + " | ".join(columns) + " |\n" + "|---" * (len(columns) + 1) + "|")
     for point, name in enumerate(NAMES):
         if name.startswith("right"):
             continue

@@ -73,10 +73,12 @@ def join(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     of_frames = ("truth", "error", "world_error", "confidence", "detected", "inside", "stature", "facing")
     joined = {key: np.concatenate([part[key] for part in parts]) for key in of_frames}
     joined |= {key: np.stack([part[key] for part in parts]) for key in parts[0] if key not in of_frames}
-    small = {key: np.nan_to_num(joined[key]).astype(np.float16) for key in ("truth", "error", "world_error", "stature")}
-    small["confidence"] = np.round(joined["confidence"] * 255).astype(np.uint8)
-    small |= {key: joined[key].astype(np.float32) for key in ("facing", "elevation", "field_of_view")}
-    return joined | small | {"length": np.array([len(part["facing"]) for part in parts]), "keypoints": np.array(NAMES)}
+    for key in ("truth", "error", "world_error", "stature"):
+        joined[key] = np.nan_to_num(joined[key]).astype(np.float16)
+    for key in ("facing", "elevation", "field_of_view"):
+        joined[key] = joined[key].astype(np.float32)
+    joined["confidence"] = np.round(joined["confidence"] * 255).astype(np.uint8)
+    return joined | {"length": np.array([len(part["facing"]) for part in parts]), "keypoints": np.array(NAMES)}
 
 
 def main() -> None:

@@ -107,8 +107,10 @@ def room(camera: Camera, floor: float, rng: np.random.Generator) -> np.ndarray:
         which = rng.integers(2), rng.integers(2)
         inside &= (side == which[0]) & ((place[..., which[0]] > 0) == which[1])
         picture[inside] = _muted(rng, 0.05, 0.95)
-    grain = sum(gaussian_filter(rng.standard_normal(side.shape), sigma, mode="wrap") * sigma for sigma in (1, 6, 25))
-    return (255 * (picture * (1 + 0.05 * grain[..., None]))).clip(0, 255).astype(np.float32)
+    grain = np.zeros(side.shape)
+    for sigma in (1, 6, 25):
+        grain += gaussian_filter(rng.standard_normal(side.shape), sigma, mode="wrap") * sigma
+    return (255 * picture * (1 + 0.05 * grain[..., None])).clip(0, 255).astype(np.float32)
 
 
 def _muted(rng: np.random.Generator, low: float, high: float) -> np.ndarray:
