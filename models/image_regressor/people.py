@@ -100,10 +100,10 @@ def crop_person(image: np.ndarray, box: tuple[float, float, float, float]) -> np
         PeopleError: The box is empty.
     """
     left, top, right, bottom = box
-    edge = max(right - left, bottom - top)
     if min(right - left, bottom - top) <= 0:
         raise PeopleError(f"the box {box} is empty; it must be left, top, right, bottom")
-    scale = SIZE / edge
-    corner = np.array([left + right - edge, top + bottom - edge]) / 2
-    to_crop = np.concatenate([np.eye(2) * scale, (0.5 - (corner + 0.5 / scale) * scale)[:, None]], axis=1)
-    return cv2.warpAffine(image, to_crop, (SIZE, SIZE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    edge = round(max(right - left, bottom - top, 1))
+    x, y = round((left + right - edge) / 2), round((top + bottom - edge) / 2)
+    high, wide = image.shape[:2]
+    rows, columns = (np.clip(np.arange(begin, begin + edge), 0, size - 1) for begin, size in ((y, high), (x, wide)))
+    return cv2.resize(image[rows[:, None], columns], (SIZE, SIZE), interpolation=cv2.INTER_AREA)
