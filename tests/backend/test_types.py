@@ -175,6 +175,7 @@ def test_settings_survive_json() -> None:
         ({"smoothing_hz": "fast"}, "smoothing_hz"),
         ({"smoothing_hz": float("nan")}, "smoothing_hz"),
         ({"tilt": True}, "tilt"),
+        ({"regression": "no"}, "regression"),
         ([], "object"),
     ],
 )

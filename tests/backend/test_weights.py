@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import http.server
 import logging
@@ -273,8 +274,31 @@ def test_unwritable_cache(cache: Path, tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_table_is_whole() -> None:
     for entry in weights.ENTRIES.values():
-        assert entry.licence and entry.files and entry.sources
+        assert entry.licence and entry.files and (entry.sources or entry.ships)
         names = {file.name for file in entry.files}
         for source in entry.sources:
             assert names == set(source.members if isinstance(source, WheelSource) else source.addresses)
         assert weights.digests(entry.name).keys() == names
+
+
+def test_weights_that_ship_are_found_in_the_installation(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shipped = dataclasses.replace(make_entry(), ships=True)
+    set_entry(monkeypatch, shipped)
+    monkeypatch.setattr(weights.sysconfig, "get_path", lambda _: str(tmp_path))
+    with pytest.raises(WeightsError, match=r"the installation.*no a\.bin.*install Video2Rig anew"):
+        weights.fetch("toy")
+    folder = tmp_path / "share" / "video2rig" / "toy"
+    folder.mkdir(parents=True)
+    for name, content in CONTENT.items():
+        (folder / name).write_bytes(content)
+    assert good(weights.fetch("toy"))
+
+
+def test_weights_that_ship_are_those_of_the_table() -> None:
+    checkout = Path(__file__).resolve().parents[2]
+    for entry in weights.ENTRIES.values():
+        for file in entry.files if entry.ships else ():
+            content = (checkout / "models" / entry.name / file.name).read_bytes()
+            assert (len(content), hashlib.sha256(content).hexdigest()) == (file.size, file.sha256)

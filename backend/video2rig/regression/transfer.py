@@ -21,7 +21,7 @@ from .regressor import Regression, Regressor
 _LEAST_DEVIATION = np.radians(2.0)
 """No rotation is told better than this: skeletons do not correspond exactly."""
 
-_CORRELATION = 1.0 / 3.0
+_CORRELATION = 0.6
 """Neighbouring frames repeat one another's errors, so each counts as this share of an independent one."""
 
 _TRUNK = ("left_hip", "right_hip", "left_shoulder", "right_shoulder", "neck")
