@@ -69,7 +69,7 @@ def print_windows(reference: Reference, seed: int) -> None:
         error = reference.metrics.mpjas(found[label], one.rotations, list(reference.evaluated)).mean()
         print(f"{LONG} frames {label:16}{LONG / answer.cpu:14.0f}   MPJAS {error:.2f}", flush=True)
     apart = reference.metrics.mpjas(*found.values(), list(reference.evaluated))
-    print(f"the two answers are {apart.mean():.3f} degrees apart, at most {apart.max():.2f}")
+    print(f"the two answers are {apart.mean():.1e} degrees apart, at most {apart.max():.1e}")
 
 
 def print_together(reference: Reference, seed: int, device: torch.device, repeats: int) -> None:

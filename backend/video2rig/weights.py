@@ -248,7 +248,11 @@ ENTRIES: dict[str, Entry] = {
             description="Kinematic regression: 2D keypoints over time to rotations (models/kinematic_regressor)",
             licence="GPL-3.0-or-later",
             copyright="The Video2Rig authors",
-            files=(WeightFile("weights.safetensors", 0, ""),),
+            files=(
+                WeightFile(
+                    "weights.safetensors", 5_177_328, "4968d11d50eb26c17d5b633cd67a3b28bb628e7000291d5eae8c4cc69d04abf1"
+                ),
+            ),
             ships=True,
         ),
     )

@@ -58,7 +58,7 @@ def _draw_parameters(rng: np.random.Generator, figure: Figure, count: int) -> np
     """Return motion parameters [N, P] of up to so many figures; they are inside the picture if bends can do that."""
     root = rng.uniform(MARGIN, SIZE - MARGIN, (count, 2))
     orientation = rng.uniform(-ORIENTATION, ORIENTATION, count) * (figure.level > 1)
-    opening = rng.uniform(*OPENING, count)
+    opening = rng.uniform(OPENING[0], OPENING[1], count)
     begun = _inside(root + _bone(orientation + opening)) & _inside(root + _bone(orientation - opening))
     root, orientation, opening = root[begun], orientation[begun], opening[begun]
     columns = [*root.T, *([orientation] if figure.level > 1 else []), opening]
@@ -90,5 +90,5 @@ def draw(figure: Figure, joints: np.ndarray) -> np.ndarray:
     # pixel i covers [i, i + 1); OpenCV puts integers at the centres of pixels
     fixed = np.round((joints - 0.5) * 2**_FRACTION_BITS).astype(np.int32)
     left, right = fixed[: figure.level + 1], fixed[[0, *range(figure.level + 1, figure.joints)]]
-    cv2.polylines(picture, [left, right], False, 1, LINE_WIDTH, cv2.LINE_8, _FRACTION_BITS)
+    cv2.polylines(picture, [left, right], False, (1,), LINE_WIDTH, cv2.LINE_8, _FRACTION_BITS)
     return picture

@@ -48,7 +48,7 @@ class ToyNetwork(nn.Module):
             figure: Whose pose it finds. head: One of :data:`HEADS`. bfloat16: Whether the five layers compute in it.
         """
         super().__init__()
-        self.figure, self.head, self.bfloat16 = figure, head, bfloat16
+        self.figure, self.head, self.in_bfloat16 = figure, head, bfloat16
         self.register_buffer("parameter_mean", torch.zeros(figure.size))
         self.register_buffer("parameter_scale", torch.ones(figure.size))
         self.register_buffer("joint_mean", torch.zeros(figure.joints, 2))
@@ -75,7 +75,7 @@ class ToyNetwork(nn.Module):
 
     def regress(self, images: Tensor) -> Tensor:
         """Return joints [N, K, 2] or motion parameters [N, P], as the head has it, of pictures [N, 1, 128, 128]."""
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bfloat16):
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.in_bfloat16):
             hidden = self.backbone(images.to(self.output.weight.dtype))
         output = self.output(hidden.float())
         if self.head == "direct_joint":

@@ -10,16 +10,16 @@ ended; one that is finished is left alone.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
+from models.checkpoints import load_checkpoint, save_checkpoint
 from models.toy_kinematic.data import TEST, TRAINING, Samples, make_samples
 from models.toy_kinematic.figure import LEVELS, Figure
 from models.toy_kinematic.metrics import score
@@ -54,10 +54,6 @@ QUICK = Settings(epochs=10)
 """All levels and heads in less than ten minutes of one CPU core that has bfloat16."""
 
 
-class CheckpointError(Video2RigError):
-    """A checkpoint of other settings."""
-
-
 def _say(line: str) -> None:
     print(line, flush=True)
 
@@ -89,7 +85,8 @@ def train(
     level, count = problem.figure.level, len(problem.training.images)
     torch.manual_seed(settings.seed)
     network = ToyNetwork(problem.figure, head, settings.bfloat16)
-    network = network.to(problem.training.images.device, memory_format=torch.channels_last)
+    network = network.to(problem.training.images.device)
+    network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     network.standardise(problem.training)
     optimizer = torch.optim.AdamW(network.parameters(), settings.rate, weight_decay=settings.decay, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -97,7 +94,8 @@ def train(
     )
     learners = {"network": network, "optimizer": optimizer, "schedule": schedule}
     path = checkpoint_path(folder, level, head)
-    state = _load(path, settings, learners)
+    start = {"epoch": 0, "seconds": 0.0, "loss": [], "joint_error": []}
+    state = load_checkpoint(path, asdict(settings), start, learners)
     while state["epoch"] < settings.epochs:
         began = time.process_time()
         state["epoch"] += 1
@@ -106,7 +104,7 @@ def train(
         scores = score(network, problem.test)
         state["loss"].append(loss)
         state["joint_error"].append(scores.joint_error)
-        _save(path, settings, state, learners)
+        save_checkpoint(path, asdict(settings), state, learners)
         tell(
             f"level {level}, {head}, epoch {state['epoch']} of {settings.epochs}: loss {loss:.4f}, "
             f"joints {scores.joint_error:.2f} px, angles {scores.angle_error:.2f} degrees"
@@ -145,26 +143,6 @@ def _epoch(
 
 def _to(samples: Samples, device: torch.device | str) -> Samples:
     return Samples(*(tensor.to(device) for tensor in samples))
-
-
-def _load(path: Path, settings: Settings, learners: dict[str, Any]) -> dict[str, Any]:
-    """Return how far a run has come, and set its learners to that; the very start where there is no checkpoint."""
-    if not path.exists():
-        return {"epoch": 0, "seconds": 0.0, "loss": [], "joint_error": []}
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    if checkpoint["settings"] != asdict(settings):
-        raise CheckpointError(f"{path} was trained with {checkpoint['settings']}, not with {asdict(settings)}")
-    for name, learner in learners.items():
-        learner.load_state_dict(checkpoint[name])
-    return checkpoint["state"]
-
-
-def _save(path: Path, settings: Settings, state: dict[str, Any], learners: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".part")
-    parts = {name: learner.state_dict() for name, learner in learners.items()}
-    torch.save({"settings": asdict(settings), "state": state, **parts}, beside)
-    os.replace(beside, path)
 
 
 def main() -> int:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -15,8 +16,10 @@ from torch import Tensor
 
 from strategies import seeds
 from video2rig.human import default_human
-from video2rig.ik import clips, elimination, terms
+from video2rig.ik import clips, elimination, single_frames, solver, terms
+from video2rig.ik.evidence import Positions
 from video2rig.ik.model import BodyModel, Pose
+from video2rig.ik.objective import Objective
 from video2rig.ik.smoothness import Smoothness
 from video2rig.keypoints import KEYPOINT_SETS, sites
 
@@ -94,6 +97,21 @@ def test_what_residuals_ask_of_points(seed: int, rows: int, scale: float) -> Non
     assert all(same(one, other) for one, other in zip(*results, strict=True))
 
 
+@given(seeds, st.sampled_from([4.0, math.inf]))
+@settings(max_examples=20)
+def test_what_positions_ask_of_points(seed: int, scale: float) -> None:
+    random = randomness(seed)
+    points, target, weight = normal(random, 2, 3, 4, 3), normal(random, 2, 3, 4, 3), 5 * normal(random, 2, 3, 4).abs()
+    weight[0, 1, 2] = 0.0
+    residuals = terms.positions(points, target, weight)
+    before = normal(random, 2, 3, 6, 3), normal(random, 2, 3, 6, 3, 3)
+    results = []
+    for function, arrays in ((terms.gather_positions, (points, target, weight)), (terms.gather_by_torch, (residuals,))):
+        pull, information = (array.clone() for array in before)
+        results.append((function(*arrays, scale, pull[:, :, 1:5], information[:, :, 1:5]), pull, information))
+    assert all(same(one, other) for one, other in zip(*results, strict=True))
+
+
 @given(seeds, TURNS, st.integers(1, 6), st.sampled_from([2, 3]))
 @settings(max_examples=40)
 def test_smoothness(seed: int, turn: float, frames: int, order: int) -> None:
@@ -153,3 +171,26 @@ def test_clips_that_have_no_solution_are_told(coupled: bool) -> None:
     damping = torch.full((3,), 1e-3, dtype=torch.float64)
     _, _, failed = elimination.eliminate(hessian, bands, free, damping, right)
     assert failed.tolist() == [False, True, True]
+
+
+@given(seeds, st.booleans(), st.booleans())
+@settings(max_examples=10)
+def test_frames_by_themselves(seed: int, robust: bool, each_its_lengths: bool) -> None:
+    """The compiled solver against the one that takes clips of one frame side by side."""
+    random = randomness(seed)
+    pose, frames = poses(random, 5, 1), 5
+    pose = dataclasses.replace(pose, angles=pose.angles.clamp(MODEL.lower, MODEL.upper))
+    lengths = 0.1 * normal(random, frames, 1, MODEL.groups) if each_its_lengths else 0.1 * normal(random, MODEL.groups)
+    points = MODEL.points(pose) + 0.05 * normal(random, frames, 1, len(NAMES), 3)
+    trust, deviation = torch.rand(frames, 1, len(NAMES), generator=random).double(), torch.tensor(0.02).double()
+    seen = Positions(points, trust, deviation, deviation, robust=robust)
+    middle = (MODEL.lower + MODEL.upper) / 2
+    objective = Objective(MODEL, [seen], middle, middle * 0 + 1.0, lengths=lengths)
+    start, nothing = MODEL.retract(pose, 0.2 * normal(random, frames, 1, MODEL.size)), torch.zeros(frames, 0).double()
+    assert single_frames.are_compiled(objective, start)
+    found, _, cost = solver.solve(objective, None, start, nothing, iterations=8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(single_frames, "are_compiled", lambda objective, pose: False)
+        naive, _, naive_cost = solver.solve(objective, None, start, nothing, iterations=8)
+    assert same(cost, naive_cost, 1e-6) and same(found.angles, naive.angles, 1e-5)
+    assert same(found.root_rotation, naive.root_rotation, 1e-5)

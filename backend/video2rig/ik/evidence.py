@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import ClassVar, Self
 
 from torch import Tensor
@@ -21,6 +22,10 @@ class _OverFrames:
     def mapped(self, function: Callable[[Tensor], Tensor]) -> Self:
         """Return the same with a function applied to every such array."""
         return replace(self, **{name: function(getattr(self, name)) for name in self.over_frames})  # type: ignore[type-var]
+
+    def gather(self, features: Tensor, zoom: Tensor | None, scale: float, pull: Tensor, information: Tensor) -> Tensor:
+        """Do :func:`terms.gather` with the observations of features [B, T, P, 3]."""
+        return terms.gather(self.rows(features, zoom), scale, pull, information)  # type: ignore[attr-defined]
 
 
 class _Noisy(_OverFrames):
@@ -75,7 +80,16 @@ class Positions(_Noisy):
 
     def rows(self, features: Tensor, zoom: Tensor | None) -> Rows:
         """Return :func:`terms.positions`."""
-        return terms.positions(features, self.target, self.confidence / self.deviation[..., None])
+        return terms.positions(features, self.target, self.weight)
+
+    def gather(self, features: Tensor, zoom: Tensor | None, scale: float, pull: Tensor, information: Tensor) -> Tensor:
+        """Do :func:`terms.gather_positions`."""
+        return terms.gather_positions(features, self.target, self.weight, scale, pull, information)
+
+    @cached_property
+    def weight(self) -> Tensor:
+        """Inverse standard deviations [B, T, K]."""
+        return self.confidence / self.deviation[..., None]
 
     def by_zoom(self, rows: Rows, zoom: Tensor | None) -> None:
         """Return None: no camera is involved."""

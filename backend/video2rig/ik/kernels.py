@@ -146,17 +146,21 @@ def moved(root_position, root_rotation, angles, step):
     position, rotation = np.empty_like(root_position), np.empty_like(root_rotation)
     turn = np.empty((3, 3))
     for f in range(len(angles)):
-        for r in range(3):
-            position[f, r] = root_position[f, r] + step[f, r]
-        _exponential(step[f, 3], step[f, 4], step[f, 5], turn)
-        for r in range(3):
-            for c in range(3):
-                rotation[f, r, c] = (
-                    turn[r, 0] * root_rotation[f, 0, c]
-                    + turn[r, 1] * root_rotation[f, 1, c]
-                    + turn[r, 2] * root_rotation[f, 2, c]
-                )
+        move_root(root_position[f], root_rotation[f], step[f], turn, position[f], rotation[f])
     return position, rotation, angles + step[:, 6:]
+
+
+@compiled
+def move_root(root_position, root_rotation, step, turn, position, rotation):
+    """Write the root of one frame, moved by the first unknowns of a step [D]; turn [3, 3] is room to work in."""
+    for r in range(3):
+        position[r] = root_position[r] + step[r]
+    _exponential(step[3], step[4], step[5], turn)
+    for r in range(3):
+        for c in range(3):
+            rotation[r, c] = (
+                turn[r, 0] * root_rotation[0, c] + turn[r, 1] * root_rotation[1, c] + turn[r, 2] * root_rotation[2, c]
+            )
 
 
 @compiled
@@ -184,6 +188,36 @@ def _exponential(x, y, z, turn):
         versine * y * z + sine * x,
         1.0 - versine * (x * x + y * y),
     )
+
+
+@compiled
+def gather_positions(points, target, weight, scale, pull, information):
+    """Do for :func:`~.terms.positions` what ``gather`` does; points, target: [B, T, K, 3], weight: [B, T, K]."""
+    clips, frames, _ = weight.shape
+    cost = np.zeros(clips)
+    for b in range(clips):
+        for f in range(frames):
+            cost[b] += gather_frame(points[b, f], target[b, f], weight[b, f], scale, pull[b, f], information[b, f])
+    return cost
+
+
+@compiled
+def gather_frame(points, target, weight, scale, pull, information):
+    """Do what ``gather_positions`` does for one frame, and return its cost."""
+    cost = 0.0
+    for k in range(len(weight)):
+        certain = weight[k] * weight[k]
+        x, y, z = points[k, 0] - target[k, 0], points[k, 1] - target[k, 1], points[k, 2] - target[k, 2]
+        square = certain * (x * x + y * y + z * z)
+        shrink = 1.0 / (1.0 + square / (scale * scale))
+        cost += shrink * square
+        slope = shrink * shrink * certain
+        pull[k, 0] += slope * x
+        pull[k, 1] += slope * y
+        pull[k, 2] += slope * z
+        for r in range(3):
+            information[k, r, r] += slope
+    return cost
 
 
 @compiled

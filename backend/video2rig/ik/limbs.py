@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -41,7 +42,8 @@ class Limb:
     straight: float
 
 
-def find_limbs(model: BodyModel) -> list[Limb]:
+@lru_cache(maxsize=8)
+def find_limbs(model: BodyModel) -> tuple[Limb, ...]:
     """Return the limbs whose bend can be seen: by points at the hinge, at its child, and near the ball joint."""
     skeleton = model.skeleton
     free = skeleton.free_axes().sum(axis=1)
@@ -61,7 +63,7 @@ def find_limbs(model: BodyModel) -> list[Limb]:
         begin = int(distance.argmin())
         if distance[begin] < _NEAR * np.linalg.norm(skeleton.offset[hinge]) and begin != at_joint[hinge]:
             limbs.append(_limb(model, ball, hinge, flexion, ends[0], (begin, at_joint[hinge], at_joint[ends[0]])))
-    return limbs
+    return tuple(limbs)
 
 
 def _limb(model: BodyModel, ball: int, hinge: int, flexion: int, end: int, points: tuple[int, int, int]) -> Limb:

@@ -120,6 +120,7 @@ class BodyModel:
         lower, upper: [A] range of motion, radians.
         moves: [K, A] 1 where an angle moves a point.
         lengths: Which lengths scale together; G of them.
+        topology: All of this for the compiled kernels.
         size: Unknowns of a frame, D = 6 + A.
     """
 
@@ -140,7 +141,7 @@ class BodyModel:
         self.size = ROOT_DOFS + len(dof_joint)
         self.pairs = np.zeros((0, 2), dtype=np.int64) if pairs is None else np.asarray(pairs, dtype=np.int64)
         self.lengths = LengthGroups.of(skeleton, sites)
-        self._topology = _topology(skeleton, sites, self.pairs, dof_joint, dof_axis, self.size, self.lengths)
+        self.topology = _topology(skeleton, sites, self.pairs, dof_joint, dof_axis, self.size, self.lengths)
 
         def to_device(array: np.ndarray) -> Tensor:
             return torch.tensor(array, device=self.device)
@@ -148,7 +149,7 @@ class BodyModel:
         self.dof_joint, self.dof_axis = to_device(dof_joint), to_device(dof_axis)
         self.lower, self.upper = to_device(skeleton.rom[dof_joint, dof_axis].T.copy())
         self.site_joint, self.site_offset = to_device(sites[0]), to_device(sites[1])
-        self.moves = to_device(self._topology.moves.astype(np.float64))
+        self.moves = to_device(self.topology.moves.astype(np.float64))
         self._offset_length = to_device(self.lengths.offset_matrix())
         self._site_length = to_device(self.lengths.site_matrix())
 
@@ -196,7 +197,7 @@ class BodyModel:
             pose: Of [...] frames. stretch: Logarithms of the lengths, [..., G] or what broadcasts to it.
         """
         if dispatch.is_compiled(self.device):
-            place, turn = map(torch.from_numpy, kernels.joints(self._topology, *self._batch(pose, stretch)))
+            place, turn = map(torch.from_numpy, kernels.joints(self.topology, *self._batch(pose, stretch)))
             count = len(self.skeleton)
             return place.reshape(*pose.frames, count, 3), turn.reshape(*pose.frames, count, 3, 3)
         return self.joints_by_torch(pose, stretch)
@@ -210,7 +211,7 @@ class BodyModel:
     def points(self, pose: Pose, stretch: Tensor | None = None) -> Tensor:
         """Return the points on the body, [..., K, 3] metres; arguments as for :meth:`joints`."""
         if dispatch.is_compiled(self.device):
-            points = torch.from_numpy(kernels.points(self._topology, *self._batch(pose, stretch)))
+            points = torch.from_numpy(kernels.points(self.topology, *self._batch(pose, stretch)))
             return points.reshape(*pose.frames, len(self.site_joint), 3)
         return self.points_by_torch(pose, stretch)
 
@@ -267,14 +268,14 @@ class BodyModel:
         shared = self.groups if lengths else 0
         poses = self._batch(pose, stretch)
         batch = poses[0].shape[:2]
-        gradient, hessian = np.zeros((*batch, unknowns)), np.zeros((*batch, unknowns, unknowns))
+        gradient, hessian = np.zeros((*batch, unknowns)), np.empty((*batch, unknowns, unknowns))
         coupling = np.zeros((*batch, unknowns, shared))
         shared_hessian, shared_gradient = np.zeros((clips, shared, shared)), np.zeros((clips, shared))
         pulls, informations = (
             array.reshape(*batch, *array.shape[2:]).contiguous().numpy() for array in (pull, information)
         )
         normal_kernels.normal_equations(
-            self._topology, *poses, pulls, informations, lengths,
+            self.topology, *poses, pulls, informations, lengths,
             hessian, gradient, coupling, shared_hessian, shared_gradient,
         )  # fmt: skip
         return NormalEquations(

@@ -25,7 +25,7 @@ def normal_equations(
         pull: [B, T, F, 3] half the gradient of the cost by each feature; information: [B, T, F, 3, 3] half its
             Gauss-Newton Hessian, symmetric.
         lengths: Whether lengths are unknowns.
-        hessian: [B, T, D, D], of which the lower triangle is written; gradient: [B, T, D].
+        hessian: [B, T, D, D], overwritten, its lower triangle counts; gradient: [B, T, D].
         coupling: [B, T, D, G]; shared_hessian: [B, G, G], shared_gradient: [B, G]; written where lengths are unknown.
     """
     clips, frames, joints, count = angles.shape[0], angles.shape[1], len(t.parents), len(t.site_joint)
@@ -42,9 +42,10 @@ def normal_equations(
             for k in range(count):
                 site(t, k, place, turn, site_offset, spots[k])
             h, g = hessian[b, f], gradient[b, f]
+            h[:] = 0.0
             mixed, own, slope = coupling[b, f], shared_hessian[b], shared_gradient[b]
-            _gather_points(t, root, spots, pull[b, f], information[b, f], asked)
-            _carry_to_angles(t, root, place, axes, asked, h, g)
+            gather_points(t, root, spots, pull[b, f], information[b, f], asked)
+            carry_to_angles(t, root, place, axes, asked, h, g)
             if lengths:
                 _carry_to_lengths(t, root, place, axes, spots, pull[b, f], information[b, f], asked, mixed, own, slope)
             for feature in range(count, len(t.features)):
@@ -99,7 +100,7 @@ def _stretch_difference(columns, weighted, stretch, pull, information, coupling,
 
 
 @compiled
-def _gather_points(t, root, spots, pull, information, asked):
+def gather_points(t, root, spots, pull, information, asked):
     """Write what is asked of the points on each joint and below, about the root's position x0.
 
     With W the information, p the pull and X the cross product matrix of x - x0, ``asked`` [J, 27] holds the sums of
@@ -177,7 +178,7 @@ def _force_of_turn(a, x, y, z):
 
 
 @compiled
-def _carry_to_angles(t, root, place, axes, asked, h, g):
+def carry_to_angles(t, root, place, axes, asked, h, g):
     """Add the points' part to the lower triangle of the Hessian [D, D] and the gradient [D] of a frame."""
     whole = asked[0]
     for r in range(6):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .evidence import Evidence
 from .model import ROOT_DOFS, BodyModel, NormalEquations, Pose
-from .terms import AngleRows, gather, prior_rotations, robust
+from .terms import AngleRows, neutral_pose, prior_rotations, robust
 
 ROBUST_SCALE = 4.0
 """Points that miss by more standard deviations count ever less."""
@@ -118,17 +118,19 @@ class Objective:
         by_zoom = torch.zeros_like(features) if self.zoom else None
         zoom_gradient, zoom_hessian = (torch.zeros_like(cost), torch.zeros_like(cost)) if self.zoom else (None, None)
         for item in self.evidence:
-            rows = item.rows(features[:, :, item.where], zoom)
-            scale = ROBUST_SCALE if item.robust else math.inf
-            cost = cost + gather(rows, scale, pull[:, :, item.where], information[:, :, item.where])
+            seen, scale = features[:, :, item.where], ROBUST_SCALE if item.robust else math.inf
+            cost = cost + item.gather(seen, zoom, scale, pull[:, :, item.where], information[:, :, item.where])
+            if by_zoom is None or zoom_gradient is None or zoom_hessian is None:
+                continue
+            rows = item.rows(seen, zoom)
             turned = item.by_zoom(rows, zoom)
-            if by_zoom is not None and zoom_gradient is not None and zoom_hessian is not None and turned is not None:
+            if turned is not None:
                 turned = turned / (1.0 + rows.value.square().sum(-1, keepdim=True) / scale**2)
                 rows = robust(rows, scale)[1]
                 by_zoom[:, :, item.where] += (rows.by_point.transpose(-1, -2) @ turned[..., None])[..., 0]
                 zoom_gradient += (turned * rows.value).sum((1, 2, 3))
                 zoom_hessian += turned.square().sum((1, 2, 3))
-        strayed = (pose.angles - self.neutral) / self.deviation
+        strayed, _ = neutral_pose(pose.angles, self.neutral, self.deviation)
         cost = cost + strayed.square().sum((1, 2))
         prior = None
         if self.expected is not None and self.whitening is not None:
@@ -140,9 +142,9 @@ class Objective:
         """Return the normal equations of the terms that :meth:`linearise` found at the same pose."""
         stretch = self.stretch(shared)
         equations = self.model.normal_equations(pose, stretch, at.pull, at.information, lengths=self.shared is not None)
-        weight = self.deviation**-2
-        equations.gradient[..., ROOT_DOFS:] += weight * (pose.angles - self.neutral)
-        equations.hessian.diagonal(dim1=-2, dim2=-1)[..., ROOT_DOFS:] += weight
+        strayed, by_angle = neutral_pose(pose.angles, self.neutral, self.deviation)
+        equations.gradient[..., ROOT_DOFS:] += strayed * by_angle
+        equations.hessian.diagonal(dim1=-2, dim2=-1)[..., ROOT_DOFS:] += by_angle.square()
         if at.prior is not None:
             across = at.prior.by_unknown.transpose(-1, -2)
             equations.gradient.add_((across @ at.prior.value[..., None])[..., 0])

@@ -43,15 +43,18 @@ _FIT = 0.02
 _COARSE = 0.02
 """Metres by which they may at first miss them as a sequence: time then leads, and single frames follow."""
 
-_SHARES, _JOIN_STEPS = (1e-4, 1e-2, 1.0), 4
+_SHARES, _JOIN_STEPS = (1e-4, 1e-2, 1.0), 3
 """Shares of the smoothness that frames found one by one are joined under, one after the other: their jumps, of a limb
 or of the whole body, would at once outweigh what was seen. And steps of the solver under each."""
 
 _GAIN = 1e-3
 """Ways out of local minima are looked for as long as they lower the cost by this share."""
 
-_ROUNDS = 3
-"""So often noise and smoothness are estimated anew."""
+_FRAME_STEPS = 6
+"""Steps of the solver in which frames by themselves find their starts."""
+
+_ROUND_STEPS, _ROUND_TOLERANCE = (6, 4, 4), 1e-3
+"""Noise and smoothness are estimated anew after each of so many steps of the solver, or once the cost falls by less."""
 
 _FIRST_DAMPING, _NEAR_DAMPING = 1e-4, 1e-6
 """Damping with which a sequence is first solved, and again from near its solution."""
@@ -135,11 +138,10 @@ def start_frames(sequence: Sequence, lengths: Tensor, frames: slice) -> Pose:
     people, count = pose.frames
     if sequence.place is not None:
         pose = sequence.place(pose.reshape(count), lengths[0], frames)
-    given = lengths[0] if people == 1 else lengths[:, None].expand(people, count, -1)
-    apart = sequence.window(frames).given(given).mapped(lambda array: array.flatten(0, 1)[:, None])
+    apart = sequence.window(frames).given(_of_clips(lengths, pose)).mapped(lambda array: array.flatten(0, 1)[:, None])
     apart = apart.over([_loose(item, _FIT) for item in apart.evidence])
     nothing = lengths.new_zeros(people * count, 0)
-    pose, _, _ = solve(apart, None, pose.reshape(people * count, 1), nothing, iterations=6, tolerance=1e-3)
+    pose, _, _ = solve(apart, None, pose.reshape(people * count, 1), nothing, iterations=_FRAME_STEPS, tolerance=1e-3)
     return try_other_starts(apart, sequence.branches, pose, people).reshape(people, count)
 
 
@@ -166,14 +168,15 @@ def estimate(
     roughness = _roughness(sequence.model, sequence.interval)
     smoothness = Smoothness(times, roughness**-2, sequence.interval, ORDER, jumping(sequence.model))
     objective = objective.over([_loose(item, _COARSE) for item in objective.evidence])
+    joining = objective.given(_of_clips(lengths, pose))
     for share in _SHARES[:-1]:
         weighted = smoothness.with_weight(share * smoothness.weight)
-        pose, shared, _ = solve(objective, weighted, pose, shared, one_person=not whole, iterations=_JOIN_STEPS)
+        pose, _, _ = solve(joining, weighted, pose, shared[:, :0], iterations=_JOIN_STEPS, tolerance=_ROUND_TOLERANCE)
     at = Estimating(objective, smoothness, pose, shared)
     generator = torch.Generator(device=sequence.model.device).manual_seed(0)
-    for round_ in range(_ROUNDS):
-        progress(round_ * len(sequence) // (_ROUNDS + 1), len(sequence))
-        steps, damping = (6, _FIRST_DAMPING) if round_ == 0 else (4, _NEAR_DAMPING)
+    for round_, steps in enumerate(_ROUND_STEPS):
+        progress(round_ * len(sequence) // (len(_ROUND_STEPS) + 1), len(sequence))
+        damping = _FIRST_DAMPING if round_ == 0 else _NEAR_DAMPING
         at = estimate_again(at, sequence.interval, smoothing_hz, generator, steps, damping, one_person=not whole)
     if whole:
         return at.estimates, at.pose
@@ -220,7 +223,14 @@ def estimate_again(
     """
     objective, smoothness = at.objective, at.smoothness
     pose, shared, _ = solve(
-        objective, smoothness, at.pose, at.shared, one_person=one_person, iterations=iterations, damping=damping
+        objective,
+        smoothness,
+        at.pose,
+        at.shared,
+        one_person=one_person,
+        iterations=iterations,
+        tolerance=_ROUND_TOLERANCE,
+        damping=damping,
     )
     posterior = sample_posterior(objective, smoothness, pose, shared, generator, one_person=one_person)
     objective = objective.over(with_estimated_noise(objective.evidence, posterior, one_person=one_person))
@@ -335,6 +345,11 @@ def with_deviations(evidence: Iterable[Evidence], estimates: Estimates) -> list[
         item if deviation is None or item.deviation is None else item.of_clips(deviation)
         for item, deviation in zip(evidence, estimates.evidence_deviation, strict=True)
     ]
+
+
+def _of_clips(lengths: Tensor, pose: Pose) -> Tensor:
+    """Return lengths [B, G] as :class:`Objective` takes them for poses: [G] of one person, or [B, T, G]."""
+    return lengths[0] if len(lengths) == 1 else lengths[:, None].expand(*pose.frames, -1)
 
 
 def _initial_shared(objective: Objective, lengths: Tensor) -> Tensor:

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 from ..errors import Video2RigError
+from . import single_frames
 from .clips import Clips, Point
+from .frame_kernels import Search
 from .long_clip import LongClip, is_long
 from .model import Pose
 from .objective import Objective
@@ -68,6 +70,11 @@ def solve(
         first = np.full(len(pose), damping)
         return _descend(clips, clips.evaluate(pose, shared), first, range(iterations), tolerance, progress)
 
+    if smoothness is None and fixed == 0 and single_frames.are_compiled(objective, pose):
+        search = Search(iterations, tolerance, damping, _MIN_DAMPING, _MAX_DAMPING, _SETTLING)
+        pose, cost = single_frames.solve_frames(objective, pose, search)
+        _check_finite(cost.numpy())
+        return pose, shared, cost
     if smoothness is None or not is_long(objective, smoothness, fixed):
         here = descended(Clips(objective, smoothness, one_person, fixed), pose, shared)
         return here.pose, here.shared, here.total
@@ -77,6 +84,11 @@ def solve(
         clip = LongClip(objective.mapped(lambda array, one=one: array[one]), smoothness.of_clips(one))
         found.append(descended(clip, pose[one], shared[one]))
     return Pose.concatenate([clip.pose for clip in found]), shared, torch.cat([clip.total for clip in found])
+
+
+def _check_finite(cost: np.ndarray) -> None:
+    if not np.isfinite(cost).all():
+        raise SolveError("inverse kinematics: the start is not finite; the keypoints are out of all proportion")
 
 
 def _descend(
@@ -90,8 +102,7 @@ def _descend(
     """Do what :func:`solve` does, from a point and damping [B], for a range of steps."""
     model, count = clips.objective.model, len(here.pose)
     cost = here.total.cpu().numpy()
-    if not np.isfinite(cost).all():
-        raise SolveError("inverse kinematics: the start is not finite; the keypoints are out of all proportion")
+    _check_finite(cost)
     done = np.zeros(count, dtype=bool)
     for step_number in steps:
         progress(step_number, steps.stop)

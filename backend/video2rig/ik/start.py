@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,7 +33,8 @@ class Starter:
         self._resting_points = model.points(resting)[0]
         self._resting_joints = model.joints(resting)[0][0]
         self._trunk = self._trunk_points()
-        self._limbs = find_limbs(model)
+        limbs = find_limbs(model)
+        self._limbs = _Limbs(model, limbs) if limbs else None
 
     def __call__(self, spots: Tensor, weight: Tensor, stretch: Tensor) -> Pose:
         """Return a first pose of B clips of T frames.
@@ -51,8 +55,8 @@ class Starter:
         root_rotation = turn @ self._root
         angles = self._neutral.expand(len(spots), -1).clone()
         pose = Pose(torch.zeros_like(spots[:, 0]), root_rotation, angles)
-        for limb in self._limbs:
-            self._bend(limb, pose, spots, weight)
+        if self._limbs is not None:
+            self._bend(pose, spots, weight)
         points = self._model.points(pose, stretch)
         share = weight / weight.sum(1, keepdim=True).clamp_min(1e-12)
         trunk = torch.zeros_like(share)
@@ -94,28 +98,26 @@ class Starter:
         u = torch.cat([u[..., :2], (u[..., 2] * torch.linalg.det(u @ v)[:, None])[..., None]], dim=-1)
         return u @ v, width[:, 1] > 0.01 * width[:, 0].clamp_min(1e-12)
 
-    def _bend(self, limb: Limb, pose: Pose, spots: Tensor, weight: Tensor) -> None:
-        """Write into the angles of a pose those that point a limb as it was seen."""
-        model = self._model
+    def _bend(self, pose: Pose, spots: Tensor, weight: Tensor) -> None:
+        """Write into the angles of a pose those that point its L limbs as they were seen."""
+        model, limbs = self._model, self._limbs
+        assert limbs is not None
         upper, lower = (
-            _unit(spots[:, two] - spots[:, one]) for one, two in ((limb.begin, limb.middle), (limb.middle, limb.end))
+            _unit(spots[:, two] - spots[:, one])
+            for one, two in ((limbs.begin, limbs.middle), (limbs.middle, limbs.end))
         )
-        seen = (weight[:, [limb.begin, limb.middle, limb.end]] > 0).all(1)
+        seen = (weight[:, torch.stack([limbs.begin, limbs.middle, limbs.end], -1)] > 0).all(-1)  # [N, L]
         _, orientation = model.joints(pose)
-        parent = model.skeleton.parents[limb.ball]
-        before = orientation[:, parent] @ model.chain.rest_rotation[limb.ball]
-        current = orientation[:, limb.ball] @ limb.axis
-        wanted_axis = torch.linalg.cross(upper, lower) + _STRAIGHT * current
-        wanted = _frame(upper, wanted_axis) @ _frame(limb.along, limb.axis).T
-        local = before.transpose(1, 2) @ wanted
-        bend = torch.atan2(torch.linalg.cross(upper, lower).norm(dim=-1), (upper * lower).sum(-1))
-        angles = _euler_inside(model, limb.ball, local)
-        for dof in (model.dof_joint == limb.ball).nonzero()[:, 0].tolist():
-            axis = int(model.dof_axis[dof])
-            pose.angles[:, dof] = torch.where(seen, angles[:, axis], pose.angles[:, dof])
-        flexed = limb.sign * bend + limb.straight
-        pose.angles[:, limb.dof] = torch.where(seen, flexed, pose.angles[:, limb.dof])
-        pose.angles.copy_(torch.clamp(pose.angles, model.lower, model.upper))
+        before = orientation[:, limbs.parent] @ model.chain.rest_rotation[limbs.ball]
+        current = (orientation[:, limbs.ball] @ limbs.axis[..., None])[..., 0]
+        hinge = torch.linalg.cross(upper, lower)
+        wanted = _frame(upper, hinge + _STRAIGHT * current) @ _frame(limbs.along, limbs.axis).transpose(-1, -2)
+        angles = _euler_inside(before.transpose(-1, -2) @ wanted, limbs.order, limbs.bounds)
+        bend = torch.atan2(hinge.norm(dim=-1), (upper * lower).sum(-1))
+        found = torch.cat([angles.flatten(1)[:, limbs.free], limbs.sign * bend + limbs.straight], dim=1)
+        known = torch.cat([seen.repeat_interleave(3, dim=1)[:, limbs.free], seen], dim=1)
+        found = torch.clamp(found, model.lower[limbs.dofs], model.upper[limbs.dofs])
+        pose.angles[:, limbs.dofs] = torch.where(known, found, pose.angles[:, limbs.dofs])
 
 
 def pose_of_rotations(model: BodyModel, rotation: Tensor) -> Pose:
@@ -126,32 +128,64 @@ def pose_of_rotations(model: BodyModel, rotation: Tensor) -> Pose:
     """
     frames = rotation.shape[:-3]
     flat = rotation.reshape(-1, *rotation.shape[-3:])
-    full = torch.stack([_euler_inside(model, joint, flat[:, joint]) for joint in range(flat.shape[1])], dim=1)
+    order = model.chain.axis_order
+    bounds = torch.tensor(model.skeleton.rom, device=model.device).gather(1, order[..., None].expand(-1, -1, 2))
+    turns = _euler_inside(flat, order, bounds)
+    full = torch.zeros_like(turns).scatter(2, order.expand_as(turns), turns)
     angles = torch.clamp(full[:, model.dof_joint, model.dof_axis], model.lower, model.upper)
     return Pose(torch.zeros_like(flat[:, 0, 0]), flat[:, 0], angles).reshape(*frames)
 
 
-def _euler_inside(model: BodyModel, joint: int, local: Tensor) -> Tensor:
-    """Return the angles [T, 3] about x, y, z of local rotations, of the two solutions the one nearer to the range."""
-    first, second, third = ("XYZ".index(axis) for axis in model.skeleton.euler_order[joint])
-    parity = 1.0 if (second - first) % 3 == 1 else -1.0
+class _Limbs:
+    """All L limbs of a body, for the tensors of frames.
+
+    Attributes:
+        ball, parent, begin, middle, end, along, axis, sign, straight: [L, ...] of :class:`~.limbs.Limb`.
+        order: [L, 3] axes about which the ball joints turn, first to third; bounds: [L, 3, 2] their ranges, radians.
+        free: Those of the 3 L that are free. dofs: Numbers of these angles, then of the L hinges'.
+    """
+
+    def __init__(self, model: BodyModel, limbs: Sequence[Limb]) -> None:
+        skeleton, device = model.skeleton, model.device
+
+        def to_device(values: object) -> Tensor:
+            return torch.tensor(np.array(values), device=device)
+
+        ball = np.array([limb.ball for limb in limbs], dtype=np.int64)
+        order = np.array([["XYZ".index(axis) for axis in skeleton.euler_order[joint]] for joint in ball]).reshape(-1, 3)
+        dofs = model.topology.dof[ball[:, None], order].ravel()
+        self.ball, self.order = to_device(ball), to_device(order)
+        self.parent = to_device([skeleton.parents[joint] for joint in ball])
+        self.bounds = to_device(skeleton.rom[ball[:, None], order])
+        self.free = to_device(np.flatnonzero(dofs >= 0))
+        self.dofs = to_device(np.append(dofs[dofs >= 0], [limb.dof for limb in limbs]))
+        self.begin, self.middle, self.end = (
+            to_device([getattr(limb, name) for limb in limbs]) for name in ("begin", "middle", "end")
+        )
+        self.sign, self.straight = (to_device([getattr(limb, name) for limb in limbs]) for name in ("sign", "straight"))
+        self.along, self.axis = (torch.stack([getattr(limb, name) for limb in limbs]) for name in ("along", "axis"))
+
+
+def _euler_inside(local: Tensor, order: Tensor, bounds: Tensor) -> Tensor:
+    """Return the angles [N, L, 3] of local rotations [N, L, 3, 3], of the two solutions the one nearer to the range.
+
+    Args:
+        order: [L, 3] axes, first to third, of the angles. bounds: [L, 3, 2] their ranges, radians.
+    """
+    first, second, third = order.unbind(-1)
+    joint = torch.arange(len(order), device=order.device)
+    parity = torch.where((second - first) % 3 == 1, 1.0, -1.0).to(local.dtype)
     # R = R_third R_second R_first
-    sine = (-parity * local[:, third, first]).clamp(-1.0, 1.0)
-    middle = sine.asin()
-    one = torch.zeros(len(local), 3, dtype=local.dtype, device=local.device)
-    one[:, second] = middle
-    one[:, first] = torch.atan2(parity * local[:, third, second], local[:, third, third])
-    one[:, third] = torch.atan2(parity * local[:, second, first], local[:, first, first])
-    other = one.clone()
-    other[:, second] = torch.pi - middle
-    other[:, first] += torch.pi
-    other[:, third] += torch.pi
+    middle = (-parity * local[:, joint, third, first]).clamp(-1.0, 1.0).asin()
+    outer = torch.atan2(parity * local[:, joint, third, second], local[:, joint, third, third])
+    inner = torch.atan2(parity * local[:, joint, second, first], local[:, joint, first, first])
+    one = torch.stack([outer, middle, inner], dim=-1)
+    other = torch.stack([outer + torch.pi, torch.pi - middle, inner + torch.pi], dim=-1)
     other = torch.remainder(other + torch.pi, 2 * torch.pi) - torch.pi
-    bounds = torch.tensor(model.skeleton.rom[joint], device=local.device)
     outside = [
-        (solution - torch.clamp(solution, bounds[:, 0], bounds[:, 1])).square().sum(-1) for solution in (one, other)
+        (solution - torch.clamp(solution, bounds[..., 0], bounds[..., 1])).square().sum(-1) for solution in (one, other)
     ]
-    return torch.where((outside[0] <= outside[1])[:, None], one, other)
+    return torch.where((outside[0] <= outside[1])[..., None], one, other)
 
 
 def _from_nearest(turn: Tensor, known: Tensor, frames: int) -> Tensor:

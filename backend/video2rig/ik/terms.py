@@ -138,16 +138,17 @@ def prior_rotations(model: BodyModel, pose: Pose, expected: Tensor, whitening: T
     return AngleRows((whitening @ error[..., None])[..., 0].flatten(-2), by_unknown.flatten(-3, -2))
 
 
-def neutral_pose(model: BodyModel, pose: Pose, neutral: Tensor, deviation: Tensor) -> AngleRows:
+def neutral_pose(angles: Tensor, neutral: Tensor, deviation: Tensor) -> tuple[Tensor, Tensor]:
     """Angles stay near a neutral pose where nothing else tells them.
 
     Args:
-        model: The body. pose: [...] frames. neutral: [A], deviation: [A] radians.
+        angles: [B, T, A]. neutral: [A], deviation: [A] radians.
+
+    Returns:
+        Residuals [B, T, A], each of its own angle alone, and their derivatives [A] by it.
     """
-    by_unknown = torch.zeros(len(neutral), model.size, dtype=neutral.dtype, device=neutral.device)
-    by_unknown[:, ROOT_DOFS:] = torch.diag(1.0 / deviation)
-    value = (pose.angles - neutral) / deviation
-    return AngleRows(value, by_unknown.expand(*pose.frames, -1, -1))
+    by_angle = deviation.reciprocal()
+    return (angles - neutral) * by_angle, by_angle
 
 
 def robust(rows: Rows, scale: float) -> tuple[Tensor, Rows]:
@@ -180,6 +181,17 @@ def gather(rows: Rows, scale: float, pull: Tensor, information: Tensor) -> Tenso
         return gather_by_torch(rows, scale, pull, information)
     value, by_point = rows.value.contiguous().numpy(), rows.by_point.contiguous().numpy()
     return torch.from_numpy(kernels.gather(value, by_point, scale, pull.numpy(), information.numpy()))
+
+
+def gather_positions(
+    points: Tensor, target: Tensor, weight: Tensor, scale: float, pull: Tensor, information: Tensor
+) -> Tensor:
+    """Do :func:`gather` with :func:`positions`."""
+    if not dispatch.is_compiled(pull.device):
+        return gather_by_torch(positions(points, target, weight), scale, pull, information)
+    spots, targets, weights = (array.contiguous().numpy() for array in (points, target, weight))
+    cost = kernels.gather_positions(spots, targets, weights, scale, pull.numpy(), information.numpy())
+    return torch.from_numpy(cost)
 
 
 def gather_by_torch(rows: Rows, scale: float, pull: Tensor, information: Tensor) -> Tensor:

@@ -163,45 +163,51 @@ def solve_each(hessian, free, damping, right):
     Returns:
         The solutions [N, D, R], and [N] bool: frames whose matrix is not positive definite.
     """
-    frames, unknowns, sides = right.shape
+    frames, unknowns, _ = right.shape
     solution, failed = np.zeros_like(right), np.zeros(frames, dtype=np.bool_)
     factor, number = np.empty((unknowns, unknowns)), np.empty(unknowns, dtype=np.int64)
     for f in range(frames):
-        size = 0
-        for d in range(unknowns):
-            if free[f, d]:
-                number[size] = d
-                size += 1
-        for i in range(size):
-            row = number[i]
-            for j in range(i + 1):
-                total = hessian[f, row, number[j]]
-                if i == j:
-                    total += damping[f] * (total + 1e-6)
-                for k in range(j):
-                    total -= factor[i, k] * factor[j, k]
-                if i > j:
-                    factor[i, j] = total * factor[j, j]
-                elif total > 0.0:
-                    factor[i, i] = 1.0 / np.sqrt(total)
-                else:
-                    failed[f] = True
-            if failed[f]:
-                break
-        if failed[f]:
-            continue
-        for s in range(sides):
-            for i in range(size):
-                total = right[f, number[i], s]
-                for k in range(i):
-                    total -= factor[i, k] * solution[f, number[k], s]
-                solution[f, number[i], s] = total * factor[i, i]
-            for i in range(size - 1, -1, -1):
-                total = solution[f, number[i], s] * factor[i, i]
-                solution[f, number[i], s] = total
-                for k in range(i):
-                    solution[f, number[k], s] -= factor[i, k] * total
+        failed[f] = not solve_one(hessian[f], free[f], damping[f], right[f], solution[f], factor, number)
     return solution, failed
+
+
+@compiled
+def solve_one(hessian, free, damping, right, solution, factor, number):
+    """Write the solution [D, R] of one frame, as ``solve_each`` has it, and return whether there is one.
+
+    factor [D, D] and number [D] are room to work in.
+    """
+    size = 0
+    for d in range(len(free)):
+        if free[d]:
+            number[size] = d
+            size += 1
+    for i in range(size):
+        row = number[i]
+        for j in range(i + 1):
+            total = hessian[row, number[j]]
+            if i == j:
+                total += damping * (total + 1e-6)
+            for k in range(j):
+                total -= factor[i, k] * factor[j, k]
+            if i > j:
+                factor[i, j] = total * factor[j, j]
+            elif total > 0.0:
+                factor[i, i] = 1.0 / np.sqrt(total)
+            else:
+                return False
+    for s in range(right.shape[1]):
+        for i in range(size):
+            total = right[number[i], s]
+            for k in range(i):
+                total -= factor[i, k] * solution[number[k], s]
+            solution[number[i], s] = total * factor[i, i]
+        for i in range(size - 1, -1, -1):
+            total = solution[number[i], s] * factor[i, i]
+            solution[number[i], s] = total
+            for k in range(i):
+                solution[number[k], s] -= factor[i, k] * total
+    return True
 
 
 @compiled
