@@ -12,11 +12,12 @@ import torch
 from safetensors.torch import load_file
 
 from models.kinematic_regressor import train as module
-from models.kinematic_regressor.batches import Batches
+from models.kinematic_regressor.batches import Batch, Batches
 from models.kinematic_regressor.heads import HEADS
 from models.kinematic_regressor.train import Plan, TrainingError, rate_at, train
 from small_clips import small_clips
 from video2rig.human import default_human
+from video2rig.regression import RegressionError
 from video2rig.regression.network import load
 
 CLIPS = small_clips()
@@ -40,11 +41,11 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
 
     draw, drawn = Batches.draw, []
 
-    def draw_twice(self: Batches, count: int, frames: int) -> object:
+    def draw_twice(self: Batches, count: int, frames: int, measured: float) -> Batch:
         if len(drawn) == 2:
             raise Killed
-        drawn.append(frames)
-        return draw(self, count, frames)
+        drawn.append(count)
+        return draw(self, count, frames, measured)
 
     monkeypatch.setattr(module, "_SAVED_EVERY", -1.0)
     with monkeypatch.context() as patch, pytest.raises(Killed):
@@ -94,6 +95,31 @@ def test_the_curve_of_a_resumed_run_is_a_mean_of_the_steps_it_made(
     train(CLIPS, PLAN, tmp_path / "whole")
     last = json.loads((tmp_path / "whole" / "curve.jsonl").read_text().splitlines()[-1])
     assert last["joints"] == pytest.approx(whole["joints"], rel=0.5)
+
+
+def test_training_may_begin_from_weights(tmp_path: Path) -> None:
+    train(CLIPS, PLAN, tmp_path / "first")
+    begin = tmp_path / "first" / "weights.safetensors"
+    train(CLIPS, replace(PLAN, steps=1, rate=0.0, begin=str(begin)), tmp_path / "second")
+    first, second = weights(tmp_path / "first"), weights(tmp_path / "second")
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    with pytest.raises(RegressionError, match="absent"):
+        train(CLIPS, replace(PLAN, begin=str(tmp_path / "absent.safetensors")), tmp_path / "third")
+
+
+def test_a_run_that_goes_astray_is_stopped_before_its_weights_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = Batches.draw
+
+    def astray(self: Batches, count: int, frames: int, measured: float) -> Batch:
+        batch = draw(self, count, frames, measured)
+        return replace(batch, joints=batch.joints * torch.nan)
+
+    monkeypatch.setattr(Batches, "draw", astray)
+    with pytest.raises(TrainingError, match="step 0"):
+        train(CLIPS, PLAN, tmp_path)
+    assert not (tmp_path / "weights.safetensors").exists()
 
 
 def test_another_plans_checkpoint_is_refused(tmp_path: Path) -> None:
