@@ -43,7 +43,7 @@ _FIT = 0.02
 _COARSE = 0.02
 """Metres by which they may at first miss them as a sequence: time then leads, and single frames follow."""
 
-_SHARES, _JOIN_STEPS = (1e-4, 1e-2, 1.0), 3
+_SHARES, _JOIN_STEPS = (1e-4, 1e-2, 1.0), 4
 """Shares of the smoothness that frames found one by one are joined under, one after the other: their jumps, of a limb
 or of the whole body, would at once outweigh what was seen. And steps of the solver under each."""
 
@@ -168,10 +168,12 @@ def estimate(
     roughness = _roughness(sequence.model, sequence.interval)
     smoothness = Smoothness(times, roughness**-2, sequence.interval, ORDER, jumping(sequence.model))
     objective = objective.over([_loose(item, _COARSE) for item in objective.evidence])
-    joining = objective.given(_of_clips(lengths, pose))
     for share in _SHARES[:-1]:
         weighted = smoothness.with_weight(share * smoothness.weight)
-        pose, _, _ = solve(joining, weighted, pose, shared[:, :0], iterations=_JOIN_STEPS, tolerance=_ROUND_TOLERANCE)
+        pose, shared, _ = solve(
+            objective, weighted, pose, shared,
+            one_person=not whole, iterations=_JOIN_STEPS, tolerance=_ROUND_TOLERANCE,
+        )  # fmt: skip
     at = Estimating(objective, smoothness, pose, shared)
     generator = torch.Generator(device=sequence.model.device).manual_seed(0)
     for round_, steps in enumerate(_ROUND_STEPS):
