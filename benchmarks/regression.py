@@ -8,13 +8,14 @@ The test is that of `models/kinematic_regressor/protocol.py`: clips of cmu_val, 
 best similarity of each frame. MPJAS: mean angle between true and predicted local rotations of the 17 joints that move,
 degrees; "constant out" takes one constant rotation a joint out of all that is predicted. Shoulder, hip, forearm: the
 part of that angle that is twist about the bone. Bones: standard deviation of a limb's length over time, millimetres.
-Accel: error of the joints' acceleration, m/s2. Speed is that of one thread, on sequences of up to 128 frames.
+Accel: error of the joints' acceleration, m/s2. Frames/s: of CPU time, from keypoints to rotations, on sequences of up
+to 128 frames.
 
 The rivals of Zhou et al. 2016, Table 1, share the trunk, the batches and the number of steps; they are measured anew
 with ``--rivals``, in a folder with a network of each head::
 
     for head in joint parameter kinematic; do
-        python -m models.kinematic_regressor.train --mocap MOCAP --head $head --out FOLDER/$head --steps 600 --batch 32
+        python -m models.kinematic_regressor.train --mocap MOCAP --head $head --out FOLDER/$head --steps 400 --batch 32
     done
 """
 
@@ -101,9 +102,9 @@ def long_speed(regressor: Regressor, test: TestSequence, repeats: int = 3) -> fl
     clip = Keypoints(own.set_name, own.positions[again], own.confidence[again], np.arange(LONG) / 30.0)
     taken = []
     for _ in range(repeats):
-        begin = time.perf_counter()
+        begin = time.process_time()
         regressor.predict(clip, test.camera, test.body)
-        taken.append(time.perf_counter() - begin)
+        taken.append(time.process_time() - begin)
     return LONG / min(taken)
 
 
