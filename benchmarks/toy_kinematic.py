@@ -43,6 +43,7 @@ def main() -> int:
     parser.add_argument("--bfloat16", action="store_true", help="faster where the processor has it")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="where the networks are kept")
+    parser.add_argument("--as-trained", action="store_true", help="train nothing, and score what is finished")
     parser.add_argument("--results", type=Path, metavar="JSON", help="where to write all that was measured")
     parser.add_argument("--image", type=Path, metavar="PNG", help="where to draw the curves")
     options = parser.parse_args()
@@ -51,7 +52,7 @@ def main() -> int:
     try:
         set_cpu_threads()
         device, _ = resolve_device(options.device)
-        for level in LEVELS:
+        for level in () if options.as_trained else LEVELS:
             problem = make_problem(level, settings, device)
             for head in HEADS:
                 train(problem, head, settings, folder)

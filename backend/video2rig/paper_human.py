@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The human of Zhou et al. 2016, Deep Kinematic Pose Regression (section 3.2): 17 joints, 27 degrees of freedom.
+"""The human of Zhou et al. 2016, Deep Kinematic Pose Regression (section 4.2): 17 joints, 27 degrees of freedom.
 
 Position and orientation of the pelvis (6); the neck rolls and yaws against the root (2), the torso lies half way
 between pelvis and neck without a parameter of its own; hips and shoulders (3 each), knees and elbows (1 each); the neck

@@ -76,7 +76,10 @@ def poses(path: Path, folder: Path) -> tuple[dict[str, np.ndarray], np.ndarray, 
         if not (at := checkpoint_path(folder, head)).exists():
             continue
         checkpoint = torch.load(at, map_location="cpu", weights_only=True)
-        settings, skeleton = Settings(**checkpoint["settings"]), Skeleton.from_json(checkpoint["state"]["skeleton"])
+        settings, state = Settings(**checkpoint["settings"]), checkpoint["state"]
+        if state["epoch"] < settings.epochs:
+            print(f"{head} is unfinished: {state['epoch']} of {settings.epochs} epochs")
+        skeleton = Skeleton.from_json(state["skeleton"])
         people = load_people(path, settings.size).of(settings.held_out)
         if len(people) == 0:
             raise PeopleError(f"{path}: none of the held out subjects {sorted(settings.held_out)} is in it")

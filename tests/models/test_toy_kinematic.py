@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -17,7 +20,12 @@ from models.toy_kinematic.figure import BONE_LENGTH, LEVELS, Figure, wrapped
 from models.toy_kinematic.metrics import score
 from models.toy_kinematic.network import HEADS
 from models.toy_kinematic.train import Settings, make_problem, train
+from shared_data import ROOT
 from strategies import seeds
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import toy_kinematic
 
 levels = st.sampled_from(LEVELS)
 TINY = Settings(training=64, test=16, epochs=4, batch=16)
@@ -136,3 +144,23 @@ def test_what_is_finished_is_scored(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert row["joint_error"] == pytest.approx(score(network, problem.test).joint_error)
     assert len(row["loss"]) == TINY.epochs
     assert f"{row['angle_error']:.2f}" in table(results["runs"])
+
+
+def test_the_benchmark_trains_what_is_missing_and_draws_both_curves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(toy_kinematic, "QUICK", TINY)
+    monkeypatch.setattr(toy_kinematic, "LEVELS", LEVELS[:2])
+    results, image, folder = tmp_path / "results.json", tmp_path / "curves.png", str(tmp_path / "out")
+    written = ["--results", str(results), "--image", str(image), "--output", folder]
+    monkeypatch.setattr(sys, "argv", ["toy_kinematic.py", "--quick", "--device", "cpu", "--as-trained", *written])
+    assert toy_kinematic.main() == 1
+    monkeypatch.setattr(sys, "argv", ["toy_kinematic.py", "--quick", "--device", "cpu", *written])
+    assert toy_kinematic.main() == 0
+    runs = json.loads(results.read_text())["runs"]
+    assert [(run["level"], run["head"]) for run in runs] == [(level, head) for level in LEVELS[:2] for head in HEADS]
+    picture = cv2.imread(str(image))
+    assert picture is not None
+    for panel in np.split(picture, 2, axis=1):
+        assert len(np.unique(panel.reshape(-1, 3), axis=0)) > len(HEADS)
+    assert "the paper, level 1: direct_joint 5.1 px" in capsys.readouterr().out
