@@ -53,8 +53,8 @@ _GAIN = 1e-3
 _FRAME_STEPS = 6
 """Steps of the solver in which frames by themselves find their starts."""
 
-_ROUND_STEPS, _ROUND_TOLERANCE = (6, 4, 4), 1e-3
-"""Noise and smoothness are estimated anew after each of so many steps of the solver, or once the cost falls by less."""
+_ROUND_STEPS = (6, 4, 4)
+"""Noise and smoothness are estimated anew after each of so many steps of the solver."""
 
 _FIRST_DAMPING, _NEAR_DAMPING = 1e-4, 1e-6
 """Damping with which a sequence is first solved, and again from near its solution."""
@@ -170,10 +170,7 @@ def estimate(
     objective = objective.over([_loose(item, _COARSE) for item in objective.evidence])
     for share in _SHARES[:-1]:
         weighted = smoothness.with_weight(share * smoothness.weight)
-        pose, shared, _ = solve(
-            objective, weighted, pose, shared,
-            one_person=not whole, iterations=_JOIN_STEPS, tolerance=_ROUND_TOLERANCE,
-        )  # fmt: skip
+        pose, shared, _ = solve(objective, weighted, pose, shared, one_person=not whole, iterations=_JOIN_STEPS)
     at = Estimating(objective, smoothness, pose, shared)
     generator = torch.Generator(device=sequence.model.device).manual_seed(0)
     for round_, steps in enumerate(_ROUND_STEPS):
@@ -231,7 +228,6 @@ def estimate_again(
         at.shared,
         one_person=one_person,
         iterations=iterations,
-        tolerance=_ROUND_TOLERANCE,
         damping=damping,
     )
     posterior = sample_posterior(objective, smoothness, pose, shared, generator, one_person=one_person)
