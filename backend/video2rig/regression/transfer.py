@@ -16,6 +16,7 @@ from ..ik.from_camera import Predict, RotationPrior
 from ..keypoints import Keypoints
 from ..kinematics import KinematicChain
 from ..skeleton import Skeleton
+from .mirror import predict_symmetrically
 from .regressor import Regression, Regressor
 
 _LEAST_DEVIATION = np.radians(2.0)
@@ -83,7 +84,7 @@ def predictor(regressor: Regressor, skeleton: Skeleton) -> Predict:
     """Return what a :class:`~video2rig.ik.CameraSolver` of a skeleton asks a regressor."""
 
     def predict(keypoints: Keypoints, camera: Camera, body: Skeleton | None, focal_known: bool) -> RotationPrior:
-        return rotation_prior(regressor.predict(keypoints, camera, body, focal_known), skeleton)
+        return rotation_prior(predict_symmetrically(regressor, keypoints, camera, body, focal_known), skeleton)
 
     return predict
 
