@@ -15,7 +15,8 @@ The rivals of Zhou et al. 2016, Table 1, share the trunk, the batches and the nu
 with ``--rivals``, in a folder with a network of each head::
 
     for head in joint parameter kinematic; do
-        python -m models.kinematic_regressor.train --mocap MOCAP --head $head --out FOLDER/$head --steps 400 --batch 32
+        python -m models.kinematic_regressor.train --mocap MOCAP --head $head --out FOLDER/$head \\
+            --steps 300 --batch 24 --frames 32
     done
 """
 
@@ -70,7 +71,6 @@ def print_stages(regressor: Regressor, drawn: list[list[TestSequence]]) -> None:
         "+ temporal IK, body and focal length known": partial(with_ik, regressor, True),
         "+ temporal IK, bones unknown, field of view guessed": partial(with_ik, regressor, False),
         "temporal IK without the regressor, known": partial(with_ik, None, True),
-        "temporal IK without the regressor, unknown": partial(with_ik, None, False),
     }
     for label, solver in rows.items():
         print_row(label, measured(drawn, solver))
