@@ -34,7 +34,7 @@ def predict_symmetrically(
     """
     one = regressor.predict(keypoints, camera, body, focal_known)
     other = mirrored(regressor.predict(mirror_image(keypoints, camera), camera, body, focal_known))
-    mean = roma.special_procrustes(torch.tensor(one.rotation + other.rotation)).numpy()
+    mean = np.asarray(roma.special_procrustes(torch.tensor(one.rotation + other.rotation)))
     variance = (np.square(one.deviation) + np.square(other.deviation)) / 2
     return dataclasses.replace(one, rotation=mean, deviation=np.sqrt(variance))
 
