@@ -62,12 +62,18 @@ def with_ik(regressor: Regressor | None, known: bool, test: TestSequence) -> Ans
     return solve_test(test, regressor, known)
 
 
-def print_stages(regressor: Regressor, drawn: list[list[TestSequence]]) -> None:
-    """Print the regressor alone, and with the temporal IK after it."""
+def print_alone(regressor: Regressor, drawn: list[list[TestSequence]]) -> None:
+    """Print the regressor alone."""
+    print_heads()
+    print_row("regressor, body and focal length known", measured(drawn, partial(alone, regressor, True)))
+    print_row("regressor, body unknown, field of view guessed", measured(drawn, partial(alone, regressor, False)))
+
+
+def print_with_ik(regressor: Regressor, drawn: list[list[TestSequence]]) -> None:
+    """Print the temporal IK with the regressor before it, and without."""
+    print("\nwith the temporal IK")
     print_heads()
     rows = {
-        "regressor, body and focal length known": partial(alone, regressor, True),
-        "regressor, body unknown, field of view guessed": partial(alone, regressor, False),
         "+ temporal IK, body and focal length known": partial(with_ik, regressor, True),
         "+ temporal IK, bones unknown, field of view guessed": partial(with_ik, regressor, False),
         "temporal IK without the regressor, known": partial(with_ik, None, True),
@@ -128,9 +134,10 @@ def main() -> int:
             regression_rivals.measure(options.rivals, drawn, seeds)
         regression_rivals.print_table()
         print(f"\n{options.weights.name}: {sum(map(len, drawn))} sequences, seeds {', '.join(map(str, seeds))}")
-        print_stages(regressor, drawn)
+        print_alone(regressor, drawn)
         print_activities(regressor, drawn)
         print_sets(regressor, clips, seeds[0], every)
+        print_with_ik(regressor, drawn)
     except Video2RigError as error:
         print(f"regression: {error}", file=sys.stderr)
         return 1
