@@ -250,7 +250,7 @@ ENTRIES: dict[str, Entry] = {
             copyright="The Video2Rig authors",
             files=(
                 WeightFile(
-                    "weights.safetensors", 5_177_328, "4968d11d50eb26c17d5b633cd67a3b28bb628e7000291d5eae8c4cc69d04abf1"
+                    "weights.safetensors", 5_177_328, "d37ae81cee48aa002e5b1a19a306965d00b6cfebdcc726b82e5d1b1811ab4f15"
                 ),
             ),
             ships=True,
