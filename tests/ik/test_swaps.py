@@ -14,6 +14,7 @@ from video2rig.ik.swaps import (
     find_swaps,
     mirror_by_names,
     mirror_by_places,
+    misplaced,
     relabelled,
 )
 from video2rig.keypoints import KEYPOINT_SETS, sites
@@ -208,3 +209,25 @@ def test_names_without_sides_have_no_mirror() -> None:
     assert isinstance(mirror, Mirror)
     np.testing.assert_array_equal(mirror.twin, np.arange(3))
     np.testing.assert_array_equal(mirror.group, -1)
+
+
+def test_a_body_is_misplaced_where_it_lies_on_its_mirror_image_and_nowhere_else():
+    mirror = mirror_by_names(KEYPOINT_SETS["blazepose_33"])
+    rng = np.random.default_rng(5)
+    expected = rng.normal(size=(60, 33, 2))
+    swapped = np.zeros(60, dtype=bool)
+    swapped[[7, 20, 21, 22, 23, 24, 59]] = True
+    points = np.where(swapped[:, None, None], expected[:, mirror.twin], expected) + 0.1 * rng.normal(size=(60, 33, 2))
+    found = misplaced(points, np.ones((60, 33)), expected, np.full(60, 0.2), mirror)
+    assert (found == swapped[:, None]).all()
+    relabelled_points = relabelled(points, found, mirror)
+    assert not misplaced(relabelled_points, np.ones((60, 33)), expected, np.full(60, 0.2), mirror).any()
+
+
+def test_a_body_that_looks_the_same_from_both_sides_or_is_not_seen_is_left_alone():
+    mirror = mirror_by_names(KEYPOINT_SETS["blazepose_33"])
+    expected = np.random.default_rng(6).normal(size=(20, 33, 2))
+    crossed = expected[:, mirror.twin]
+    middle = (expected + crossed) / 2
+    assert not misplaced(middle, np.ones((20, 33)), expected, np.full(20, 0.2), mirror).any()
+    assert not misplaced(crossed, np.zeros((20, 33)), expected, np.full(20, 0.2), mirror).any()

@@ -23,7 +23,7 @@ from .prior import relaxed_pose
 from .sequence import ORDER, Estimates, Progress, Sequence, estimate, finish, jumping, solve_all, with_deviations
 from .smoothness import Smoothness
 from .start import pose_of_rotations
-from .swaps import find_swaps, mirror_by_names, relabelled
+from .swaps import Mirror, find_swaps, mirror_by_names, misplaced, relabelled
 from .terms import MIN_DEPTH
 from .to_motion import NobodySeen, fill_gaps, joint_confidence
 
@@ -44,6 +44,11 @@ _STATURE_ROLES = ("spine_lower", "spine_middle", "spine_upper", "neck", "head", 
 
 _FOCAL_DEVIATION = 0.1
 """How far a camera's focal length strays from that of a common phone, of its logarithm."""
+
+_MISPLACED = 0.1
+"""Metres at the person by which the regression's body misses what was seen, standard deviation."""
+
+_PASSES = 4
 
 _INDEPENDENT_FRAMES = 30
 """A detector's errors are not independent of one another: all frames count as a few tens about the lengths."""
@@ -118,13 +123,18 @@ class CameraSolver:
             NobodySeen: No frame shows a person.
             SkeletonError: The skeleton lacks a role that carries a keypoint.
         """
-        self._keypoints = keypoints = without_swaps(keypoints)
+        known = None if estimate_lengths else skeleton
+        keypoints = without_swaps(keypoints)
+        if predict is not None:
+            keypoints = put_right(
+                keypoints, camera, skeleton, lambda seen: predict(seen, camera, known, not estimate_focal)
+            )
+        self._keypoints = keypoints
         self._seen = keypoints.seen()
         if not self._seen.any():
             raise NobodySeen("no person was found in any frame of this video")
         seen = np.flatnonzero(self._seen)
         observation = observe(keypoints, camera)[seen]
-        known = None if estimate_lengths else skeleton
         prior = None if predict is None else predict(keypoints, camera, known, not estimate_focal)[seen]
         # a regression knows better than the detector's own landmarks which way segments point
         pairs = observation.pairs.numpy() if predict is None else None
@@ -242,9 +252,37 @@ def _to_the_end(sequence: Sequence, estimates: Estimates, start: Pose) -> tuple[
 
 
 def without_swaps(keypoints: Keypoints) -> Keypoints:
-    """Return keypoints with left and right exchanged back where the detector had swapped them."""
+    """Return keypoints with left and right exchanged back where they jump over to the other side."""
     mirror = mirror_by_names(keypoints.names)
-    swapped = find_swaps(keypoints.positions, keypoints.confidence, keypoints.times, mirror)
+    return _exchanged(keypoints, find_swaps(keypoints.positions, keypoints.confidence, keypoints.times, mirror), mirror)
+
+
+def put_right(
+    keypoints: Keypoints, camera: Camera, skeleton: Skeleton, predict: Callable[[Keypoints], RotationPrior]
+) -> Keypoints:
+    """Return keypoints with left and right exchanged where the regression's body has them on the other side.
+
+    The regression knows left from right in spite of swaps, for it saw many in its training; continuity does not where
+    a detector flickers for long. What is put right is regressed again, as long as there is more to find.
+    """
+    mirror = mirror_by_names(keypoints.names)
+    model = BodyModel.for_keypoints(skeleton, keypoints.names)
+    for _ in range(_PASSES):
+        observation = observe(keypoints, camera)
+        pose = pose_of_rotations(model, torch.tensor(predict(keypoints).rotation))
+        placed = model.points(_onto_rays(model, pose, model.no_stretch(), observation, slice(None))).numpy()
+        depth = np.maximum(placed[..., 2:], MIN_DEPTH)
+        tolerance = _MISPLACED / np.median(depth[..., 0], axis=1)
+        expected = placed[..., :2] / depth
+        swapped = misplaced(observation.rays.numpy(), keypoints.confidence, expected, tolerance, mirror)
+        if not swapped.any():
+            break
+        keypoints = _exchanged(keypoints, swapped, mirror)
+    return keypoints
+
+
+def _exchanged(keypoints: Keypoints, swapped: np.ndarray, mirror: Mirror) -> Keypoints:
+    """Return keypoints with left and right exchanged where swapped [T, G]."""
     if not swapped.any():
         return keypoints
     return dataclasses.replace(

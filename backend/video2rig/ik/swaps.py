@@ -29,6 +29,12 @@ _WORDS = (
 )
 _OTHER = {"left": "right", "right": "left"}
 
+_CAP_MISPLACED = 4.0
+"""A point that is expected elsewhere costs at most this."""
+
+_ASKED, _CHANGE = 1.0, 2.0
+"""How much better the other side must fit in each frame, and at every beginning and end of a swap."""
+
 _FEWEST = 4
 """Shorter sequences cannot tell a swap that begins and ends."""
 
@@ -131,6 +137,36 @@ def find_swaps(points: np.ndarray, confidence: np.ndarray, times: np.ndarray, mi
     chosen = doubtful[group]
     found = _most_continuous(sides[:, :, chosen], seen[:, :, chosen], scale[:, chosen], group[chosen], times)
     return _short_enough(found & doubtful, times)
+
+
+def misplaced(
+    points: np.ndarray, confidence: np.ndarray, expected: np.ndarray, tolerance: np.ndarray, mirror: Mirror
+) -> np.ndarray:
+    """Find the frames in which a whole body lies where its mirror image is expected.
+
+    Args:
+        points: [T, K, D] as they were seen. confidence: [T, K], 0 where unseen.
+        expected: [T, K, D] where something that knows left from right expects them.
+        tolerance: [T] how far it is wrong, standard deviation. mirror: Of the K points.
+
+    Returns:
+        [T, G] bool, a column for each of :data:`GROUPS`; all columns are alike.
+    """
+    stayed, crossed = (
+        np.minimum(np.square(points - where).sum(-1) / np.square(tolerance)[:, None], _CAP_MISPLACED)
+        for where in (expected, expected[:, mirror.twin])
+    )
+    gain = np.where(confidence > 0, confidence * (stayed - crossed), 0.0).sum(axis=1) - _ASKED
+    # the best labelling that ends as it is and the best that ends swapped (Viterbi 1967)
+    best, came = np.zeros(2), np.zeros((len(points), 2), dtype=np.int64)
+    for frame in range(len(points)):
+        came[frame] = np.where(best[::-1] - _CHANGE > best, [1, 0], [0, 1])
+        best = best[came[frame]] + [0.0, gain[frame]]
+    swapped, state = np.zeros(len(points), dtype=bool), int(best.argmax())
+    for frame in reversed(range(len(points))):
+        swapped[frame] = state == 1
+        state = int(came[frame, state])
+    return np.repeat(swapped[:, None], len(GROUPS), axis=1)
 
 
 def relabelled(array: np.ndarray, swapped: np.ndarray, mirror: Mirror) -> np.ndarray:
