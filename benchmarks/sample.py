@@ -45,10 +45,14 @@ def main() -> int:
     print(describe(backend.device))
     seen = keypoints.seen()
     print(f"person found in {seen.sum()} of {len(seen)} frames")
-    print(f"{'':28}" + "".join(f"{name:>10}" for name in ("MPJPE", "PA-MPJPE", "worst", "MPJAS", "worst", "twist")))
-    for label, settings in (("as a user gets it", Settings()), ("field of view, height known", known)):
-        take = solve_keypoints(keypoints, settings, facts, {}, regressor=backend.regressor)
-        print(f"{label:28}" + "".join(f"{value:10.1f}" for value in score(take, truth)))
+    print(f"{'':44}" + "".join(f"{name:>10}" for name in ("MPJPE", "PA-MPJPE", "worst", "MPJAS", "worst", "twist")))
+    default, told = Settings(), "field of view, height known"
+    rows = {"as a user gets it": (default, True), told: (known, True)}
+    rows |= {f"{label}, no regression": (settings, False) for label, (settings, _) in rows.items()}
+    for label, (settings, regressed) in rows.items():
+        regressor = backend.regressor if regressed else None
+        take = solve_keypoints(keypoints, settings, facts, {}, regressor=regressor)
+        print(f"{label:44}" + "".join(f"{value:10.1f}" for value in score(take, truth)))
     print("millimetres; degrees; worst: the worst frame's PA-MPJPE, and the joint with the largest mean angle")
     return 0
 

@@ -20,6 +20,7 @@ from video2rig.camera import Camera
 from video2rig.errors import Video2RigError
 from video2rig.kinematics import KinematicChain
 from video2rig.regression import Regression, Regressor
+from video2rig.regression.hypotheses import most_plausible
 from video2rig.skeleton import Skeleton
 
 from . import metrics
@@ -115,12 +116,20 @@ def print_tables(mocap: Path, weights: Path, seeds: list[int], device: str = "cp
         for seed in seeds:
             tests = sequences(clips, seed)
             begin = time.perf_counter()
-            answers = [predicted(regressor, test, known)[0].rotation for test in tests]
+            said = [predicted(regressor, test, known) for test in tests]
             seconds += time.perf_counter() - begin
-            frames += sum(len(rotation) for rotation in answers)
+            frames += sum(len(regression.rotation) for regression, _ in said)
             bodies = [test.body if known else clips.skeleton for test in tests]
+            answers = [regression.rotation for regression, _ in said]
             joints = [placed(body, rotation) for body, rotation in zip(bodies, answers, strict=True)]
-            tables.append(score(tests, answers, joints))
+            table = score(tests, answers, joints)
+            chosen = [
+                most_plausible(regression, test.keypoints, camera, body).rotation
+                for (regression, camera), test, body in zip(said, tests, bodies, strict=True)
+            ]
+            joints = [placed(body, rotation) for body, rotation in zip(bodies, chosen, strict=True)]
+            table["MPJPE, hypotheses chosen"] = score(tests, chosen, joints)["MPJPE"]
+            tables.append(table)
         print(
             f"body and focal length {'known' if known else 'unknown'}: {frames} frames, {frames / seconds:.0f} a second"
         )

@@ -92,6 +92,20 @@ def test_bursts_on_smooth_motion_are_undone_exactly(seed: int, rate: float, nois
     np.testing.assert_array_equal(relabelled(trust, found, MIRROR), confidence)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_swapped_together_is_found_together_though_a_face_is_small(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    times = np.arange(100) / 60
+    truth = moving(rng, times)[..., :2]
+    truth += 0.02 * rng.normal(size=truth.shape)
+    swapped = np.zeros((len(times), len(GROUPS)), dtype=bool)
+    # as a detector flickered that mistook a real person's front for their back
+    for begin, end in ((33, 34), (36, 37), (41, 44), (45, 66), (67, 68), (70, 73)):
+        swapped[begin:end] = True
+    found = find_swaps(relabelled(truth, swapped, MIRROR), np.ones(truth.shape[:2]), times, MIRROR)
+    np.testing.assert_array_equal(found, swapped)
+
+
 @given(seeds, st.floats(0.0, 0.02), st.sampled_from([0.0, 0.2]), st.sampled_from([(0, 1, 2), (0, 2), (1, 2), (0, 1)]))
 @settings(max_examples=40, deadline=None)
 def test_clean_motion_is_left_alone(seed: int, noise: float, dropouts: float, axes: tuple[int, ...]) -> None:

