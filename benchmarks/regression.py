@@ -132,12 +132,12 @@ def main() -> int:
         print(describe(torch.device("cpu")))
         if options.rivals:
             regression_rivals.measure(options.rivals, drawn, seeds)
-        regression_rivals.print_table()
         print(f"\n{options.weights.name}: {sum(map(len, drawn))} sequences, seeds {', '.join(map(str, seeds))}")
         print_alone(regressor, drawn)
         print_activities(regressor, drawn)
         print_sets(regressor, clips, seeds[0], every)
         print_with_ik(regressor, drawn)
+        regression_rivals.print_table()
     except Video2RigError as error:
         print(f"regression: {error}", file=sys.stderr)
         return 1

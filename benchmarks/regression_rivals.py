@@ -53,7 +53,15 @@ def measure(folder: Path, drawn: list[list[TestSequence]], seeds: list[int]) -> 
 
 
 def print_table() -> None:
-    """Print what is kept."""
+    """Print what is kept.
+
+    Raises:
+        RegressionError: Nothing is.
+    """
+    if not KEPT.is_file():
+        raise RegressionError(
+            f"no figures of rivals are kept at {KEPT}; train them, and name their folder with --rivals"
+        )
     kept = json.loads(KEPT.read_text())
     plan = kept["plan"]
     print(
