@@ -109,7 +109,7 @@ def print_tables(mocap: Path, weights: Path, seeds: list[int], device: str = "cp
         RegressionError: There are no such weights.
         MocapError: There is no motion capture.
     """
-    regressor = Regressor.load(weights, device)
+    regressor = Regressor.load(weights, device, with_alternatives=True)
     clips = load_clips(mocap / "cmu_val.npz")
     for known in (True, False):
         tables, frames, seconds = [], 0, 0.0

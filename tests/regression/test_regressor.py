@@ -25,7 +25,7 @@ HUMAN = default_human()
 
 @pytest.fixture(scope="module")
 def regress() -> Regressor:
-    return Regressor(random_network())
+    return Regressor(random_network(), with_alternatives=True)
 
 
 def some(frames: slice, times: np.ndarray | None = None) -> Keypoints:
@@ -156,5 +156,5 @@ def test_no_frame_and_no_known_keypoint_are_refused(regress: Regressor, monkeypa
 
 def test_a_regressor_is_read_from_its_weights(regress: Regressor, tmp_path: Path) -> None:
     save(random_network(), tmp_path / "weights.safetensors")
-    read = Regressor.load(tmp_path / "weights.safetensors")
+    read = Regressor.load(tmp_path / "weights.safetensors", with_alternatives=True)
     assert_same(read.predict(KEYPOINTS, CAMERA), regress.predict(KEYPOINTS, CAMERA))

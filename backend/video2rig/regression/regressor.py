@@ -33,7 +33,8 @@ class Regression:
         skeleton: The default human, whose joints the rotations are of.
         rotation: [T, J, 3, 3] local rotations; the root's as in `skeleton.py`, in the camera's axes.
         deviation: [T, J, 3] standard deviations about each joint's own axes, radians.
-        alternatives: [T, H, J, 3, 3] other answers; those of a limb's joints may be the true ones.
+        alternatives: [T, H, J, 3, 3] other answers; those of a limb's joints may be the true ones. None, H = 0, where
+            they were not asked for.
     """
 
     skeleton: Skeleton
@@ -45,21 +46,27 @@ class Regression:
 class Regressor:
     """The trained network, ready for keypoints of any set at any frame rate."""
 
-    def __init__(self, network: TemporalNetwork, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, network: TemporalNetwork, device: torch.device | str = "cpu", with_alternatives: bool = False
+    ) -> None:
         self.skeleton = default_human()
         self._network, self._device = network, device
+        self._alternatives = network.shape.alternatives if with_alternatives else 0
         self._parameters = MotionParameters(self.skeleton, device)
         self._reach = sum(network.shape.dilations)
         self._rest = torch.tensor(self.skeleton.rest_rotation[0], dtype=torch.float32, device=device)
 
     @classmethod
-    def load(cls, path: Path, device: torch.device | str = "cpu") -> Regressor:
+    def load(cls, path: Path, device: torch.device | str = "cpu", with_alternatives: bool = False) -> Regressor:
         """Read weights.
+
+        Args:
+            with_alternatives: Whether other answers for limbs are wanted, which take a third of the time.
 
         Raises:
             RegressionError: The file holds none, or those of another version.
         """
-        return cls(load(path, default_human(), device), device)
+        return cls(load(path, default_human(), device), device, with_alternatives)
 
     def predict(
         self, keypoints: Keypoints, camera: Camera, body: Skeleton | None = None, focal_known: bool = True
@@ -122,7 +129,7 @@ class Regressor:
         read, turn = features(rays, confidence, told, known[:, 0], known[:, 1])
         said = self._network(read)
         rotation = self._parameters.rotations(said.parameters, bounded=True)
-        others = self._parameters.rotations(said.alternatives, bounded=True)
+        others = self._parameters.rotations(said.alternatives[..., : self._alternatives, :], bounded=True)
         # from the camera turned to the torso to the camera's own axes
         back = self._rest.T @ turn.transpose(-1, -2) @ self._rest
         rotation[..., 0, :, :] = back @ rotation[..., 0, :, :]
