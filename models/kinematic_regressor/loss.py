@@ -7,6 +7,7 @@ import roma
 import torch
 from torch import Tensor
 
+from video2rig.regression.hypotheses import LIMBS
 from video2rig.regression.motion_parameters import MotionParameters
 from video2rig.regression.network import Prediction
 from video2rig.skeleton import Skeleton
@@ -20,13 +21,6 @@ _ROOT_COUNTS = 2.0
 _ALL_LEARN = 0.05  # share of the alternatives' loss that goes to all of them, so that none is left untrained
 _EVERY = 4  # frames: doubt and alternatives are learnt from every fourth
 _SUREST = 0.01  # radians: about an axis that a joint has not, nothing is ever wrong, and doubt would fall for ever
-
-LIMBS: tuple[tuple[str, ...], ...] = tuple(
-    tuple(f"{side}_{role}" for role in roles)
-    for side in ("left", "right")
-    for roles in (("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle"))
-)
-"""Roles of the joints of each limb that may be answered in several ways."""
 
 
 class Loss:

@@ -21,11 +21,13 @@ from ..kinematics import KinematicChain
 from ..skeleton import Skeleton
 from .regressor import Regression
 
-_LIMBS = tuple(
+LIMBS: tuple[tuple[str, ...], ...] = tuple(
     tuple(f"{side}_{role}" for role in roles)
     for side in ("left", "right")
     for roles in (("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle"))
 )
+"""Roles of the joints of each limb that may be answered in several ways."""
+
 _MISS = 0.05
 """Metres by which a keypoint of the right answer misses what was seen, standard deviation."""
 
@@ -59,7 +61,7 @@ def most_plausible(regression: Regression, keypoints: Keypoints, camera: Camera,
     cost = confidence[:, None] * np.minimum(np.square(missed).sum(-1) / _MISS**2, _CAP)
     best = regression.rotation.copy()
     steps = np.diff(keypoints.times)
-    for limb in _LIMBS:
+    for limb in LIMBS:
         joints = [human.index(role) for role in limb]
         own = np.isin(joint, joints)
         moved = np.square(points[1:, None, :, own] - points[:-1, :, None, own]).sum(-1).mean(-1)
