@@ -37,7 +37,7 @@ def _whole_body() -> tuple[str, ...]:
         return (*(f"right_{name}" for name in right), *middle, *(f"left_{name}" for name in reversed(right)))
 
     lower_lips = ("left_lip_3", "left_lip_4", "lower_lip", "right_lip_4", "right_lip_3")
-    fingers = [("thumb_1", "thumb", "thumb_3", "thumb_4")]
+    fingers: list[tuple[str, ...]] = [("thumb_1", "thumb", "thumb_3", "thumb_4")]
     for finger, knuckle in (("index", "index"), ("middle", "middle_1"), ("ring", "ring_1"), ("pinky", "pinky")):
         fingers.append((knuckle, *(f"{finger}_{number}" for number in (2, 3, 4))))
     return (

@@ -108,7 +108,7 @@ def test_keypoints_without_a_place_change_nothing() -> None:
 @pytest.mark.parametrize("set_name", ["coco_18", "coco_wholebody_133"])
 @pytest.mark.parametrize("depth", [False, True])
 def test_new_sets_go_the_whole_way(set_name: str, depth: bool, tmp_path: Path) -> None:
-    scene, keypoints = seen_as(set_name, depth=depth)
+    _, keypoints = seen_as(set_name, depth=depth)
     facts = {"width": 1280, "height": 720, "fps": 30.0}
     regressor = Regressor(random_network(), with_alternatives=True)
     take = solve_keypoints(keypoints, Settings(contacts="always"), facts, {}, regressor=regressor)
