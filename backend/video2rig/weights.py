@@ -23,6 +23,7 @@ from then on the file is held to it. A file that lies in a folder of the user's 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import logging
@@ -409,7 +410,10 @@ def add(name: str, path: str | Path, check: Callable[[Path], object] = lambda pa
             problem = _problem(part, file)
             if problem is not None:
                 raise WeightsError(f"{path} is not the weights '{name}': {problem}")
-            check(part)
+            try:
+                check(part)
+            except Video2RigError as error:
+                raise WeightsError(str(error).replace(str(part), str(path))) from error
             if not file.sha256:
                 record = _record(part)
                 record.write_text(f"{_digest(part)}  {file.name}\n", encoding="utf-8")
@@ -417,6 +421,9 @@ def add(name: str, path: str | Path, check: Callable[[Path], object] = lambda pa
             os.replace(part, folder / file.name)
     except OSError as error:
         raise WeightsError(f"{path} cannot be copied to {folder}: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # where nothing was taken, and nothing had been there
     return folder / file.name
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from video2rig import weights
+from video2rig.errors import Video2RigError
 from video2rig.weights import Entry, UrlSource, WeightFile, WeightsError, WheelSource
 
 CONTENT = {"a.bin": os.urandom(3000), "b.bin": os.urandom(200_000)}
@@ -350,7 +351,7 @@ def test_a_damaged_record_trusts_nothing(cache: Path, mine: Path) -> None:
 
 def test_what_a_check_refuses_is_not_taken(cache: Path, mine: Path) -> None:
     class OtherModel(Exception):
-        pass
+        """What a check raises itself goes through; an error of the project's own names the user's file."""
 
     def check(path: Path) -> None:
         assert path.name == "a.bin" and path.read_bytes() == CONTENT["a.bin"]
@@ -358,9 +359,14 @@ def test_what_a_check_refuses_is_not_taken(cache: Path, mine: Path) -> None:
 
     with pytest.raises(OtherModel):
         weights.add("toy", mine, check)
-    assert not list(cache.iterdir())
+    assert not cache.exists()
     weights.add("toy", mine)
-    mine.write_bytes(CONTENT["a.bin"])
+
+    def refuse(path: Path) -> None:
+        raise Video2RigError(f"{path} is another model")
+
+    with pytest.raises(WeightsError, match=r"^\S*/mine\.bin is another model"):
+        weights.add("toy", mine, refuse)
     with pytest.raises(OtherModel):
         weights.add("toy", mine, check)
     assert weights.fetch("toy")["a.bin"].read_bytes() == CONTENT["a.bin"]
