@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..keypoints import KEYPOINT_SETS
 from .blazepose import BlazePose, Roi, crop_to_image, roi_from_points, sample_crops
-from .circles import circles as circles_of
+from .keypoint_circles import circles as circles_of
 from .detector import People
 from .onnx_session import OnnxError, OnnxSession
 
