@@ -177,12 +177,12 @@ CATALOGUE: dict[str, Entry] = {
         ),
         _simcc(
             "rtmw_l_wholebody",
-            Shape("coco_wholebody_133", 288, 384, peak=10.0),
+            Shape("coco_wholebody_133", 288, 384, peak=6.0),
             "COCO-WholeBody AP 70.1 (its authors)",
         ),
         _simcc(
             "rtmw_x_wholebody",
-            Shape("coco_wholebody_133", 288, 384, peak=10.0),
+            Shape("coco_wholebody_133", 288, 384, peak=6.0),
             "COCO-WholeBody AP 70.2 (its authors); reported to misplace toes, so rather rtmw_l_wholebody",
         ),
     )

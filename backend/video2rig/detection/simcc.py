@@ -20,21 +20,24 @@ import torch
 from torch import Tensor
 
 from ..keypoints import KEYPOINT_SETS
-from .blazepose import BlazePose, Roi, crop_to_image, roi_from_points, sample_crops
-from .keypoint_circles import circles as circles_of
+from .blazepose import BlazePose
+from .circles import radius, same_body
+from .crops import Roi, crop_to_image, roi_of_circles, sample_crops, warp_crop
 from .detector import People
+from .keypoint_circles import circles as circles_of
 from .onnx_session import OnnxError, OnnxSession
+from .tracking import MIN_PERSON
 
 MEAN, DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of red, green and blue, 0..255
 SPLIT = 2  # bins a pixel of the crop
 PADDING = 1.25  # a box of the training is so much higher than the person
 REACH = 2  # bins beside the highest one from which its place between bins is read
-LEAST_SCORE = 0.3  # below, what a box holds is no person
+SETTLED = 0.15  # in radii: keypoints that move a circle further are taken again, in the circle that they gave
 SAME_PERSON = 0.15  # mean distance of the keypoints, in radii of the circle, below which two are one person
 CPU_BATCH, GPU_BATCH = 4, 32
 
-Finder = Callable[[Tensor], list[np.ndarray]]
-"""images [B,H,W,3] -> circles [N,4] px of the people of each frame, as `detector.py` has them."""
+Finder = Callable[[Tensor, bool], list[np.ndarray]]
+"""images [B,H,W,3], and whether to look for small people too -> circles [N,4] px of the people of each frame."""
 
 
 class SimCCError(OnnxError):
@@ -48,7 +51,8 @@ class Shape:
     Attributes:
         keypoint_set: A key of `keypoints.KEYPOINT_SETS`. width, height: Of its input, pixels.
         peak: What the highest bin of a keypoint that is surely there holds. RTMPose was trained to say a Gaussian of
-            height 1 (its loss multiplies logits by 10, as it does labels), RTMW one of height 10 (labels alone).
+            height 1 (its loss multiplies logits by 10, as it does labels). RTMW's loss multiplies labels alone: up to
+            10, and 3 to 8 for joints in view, as users of it tell.
     """
 
     keypoint_set: str
@@ -63,7 +67,7 @@ class Shape:
 
 
 class SimCC:
-    """One of these networks, with what finds people for it.
+    """One of these networks, with what finds people for it: a `TilingDetector`.
 
     Attributes:
         shape: What it takes and says. keypoint_set: The set whose order its keypoints have.
@@ -103,32 +107,36 @@ class SimCC:
         """Crops a network call that suit the device."""
         return CPU_BATCH if self.device.type == "cpu" else GPU_BATCH
 
-    @torch.inference_mode()
     def find(self, images: Tensor) -> list[People]:
-        """images [B,H,W,3] uint8 RGB on `device` -> the people of each frame, best first.
+        """images [B,H,W,3] uint8 RGB on `device` -> the people of each frame, best first."""
+        return self._people(images, self._finder(images, False))
 
-        Each is looked at twice: where the finder says that they are, and where their own keypoints say it then.
-        """
-        found = self._finder(images)
-        frame = torch.tensor([b for b, circles in enumerate(found) for _ in circles], dtype=torch.long)
-        people, frame = self._there(images, np.concatenate([np.zeros((0, 4)), *found]), frame)
-        people, frame = self._there(images, people.circle, frame)
-        return [_best_first(_of(people, np.flatnonzero(frame.numpy() == b))) for b in range(len(images))]
+    def find_small(self, images: Tensor) -> list[People]:
+        """Also those who are too small in the whole frame, which takes the finder several times as long."""
+        return self._people(images, self._finder(images, True))
 
-    def _there(self, images: Tensor, circles: np.ndarray, frame: Tensor) -> tuple[People, Tensor]:
-        """Those people in circles [R,4] of frames [R] who are there, and their frames."""
-        given = torch.tensor(circles, dtype=torch.float32, device=self.device)
-        people = self.look(images, given, frame.to(self.device))
-        there = np.flatnonzero(people.score >= LEAST_SCORE)
-        return _of(people, there), frame[torch.from_numpy(there)]
+    def _people(self, images: Tensor, found: list[np.ndarray]) -> list[People]:
+        """Keypoints of everyone; a finder's circle is rough: they are taken again where they disagree with it."""
+        frame = np.repeat(np.arange(len(found)), [len(circles) for circles in found])
+        circles = np.concatenate([np.zeros((0, 4)), *found])
+        people = self._look_from(images, circles, frame)
+        moved = ~same_body(circles, people.circle, SETTLED) & (people.score >= MIN_PERSON)
+        if moved.any():
+            again = self._look_from(images, people.circle[moved], frame[moved])
+            for whole, part in zip(people[:4], again[:4], strict=True):
+                whole[moved] = part
+        return [_distinct(people.picked(frame == b)) for b in range(len(found))]
+
+    def _look_from(self, images: Tensor, circles: np.ndarray, frame: np.ndarray) -> People:
+        return self.look(images, torch.from_numpy(circles).to(self.device), torch.from_numpy(frame).to(self.device))
 
     @torch.inference_mode()
     def look(self, images: Tensor, circles: Tensor, frame: Tensor) -> People:
         """What stands in R circles [R,4] px of images [B,H,W,3] uint8 RGB; frame [R] says which image each is of.
 
         Crops are turned so that the circle's vector points up in them: somebody who lies or hangs upside down is seen
-        as if they stood. The score is the mean confidence of the 17 keypoints of COCO. Where none is seen the circle
-        stays as it was.
+        as if they stood. The score is the mean confidence of the better half of COCO's 17 keypoints, so that half a
+        person is one too. Where nothing is seen the circle stays as it was.
         """
         circles = circles.float()
         known = circles.isfinite().all(-1)
@@ -142,19 +150,25 @@ class SimCC:
         positions = np.where(sure[..., None] > 0, places.double().cpu().numpy(), np.nan)
         circle = circles_of(positions, sure, self.keypoint_set)
         circle = np.where((sure > 0).any(1)[:, None], circle, circles.double().cpu().numpy())
-        return People(sure[:, self._body].mean(1), circle, positions, sure)
+        better = np.sort(sure[:, self._body], axis=1)[:, len(self._body) // 2 :]
+        return People(better.mean(1), circle, positions, sure)
 
     def _look(self, images: Tensor, circles: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
         """Places [R,K,2] px of the images and confidence [R,K]."""
         width, height = self.shape.width, self.shape.height
-        box = box_of(circles, width, height)
-        crops = sample_crops(images, box, frame, max(width, height))
-        x_edge, y_edge = (max(width, height) - width) // 2, (max(width, height) - height) // 2
-        crops = crops[:, :, y_edge : y_edge + height, x_edge : x_edge + width]
-        mean, deviation = (crops.new_tensor(values)[:, None, None] for values in (MEAN, DEVIATION))
-        simcc_x, simcc_y = self._session.run(((crops * 255 - mean) / deviation).contiguous())
+        box, edge = box_of(circles, width, height), max(width, height)
+        if self.device.type == "cpu":
+            rows = [Roi(*(part[i : i + 1] for part in box)) for i in range(len(frame))]
+            squares = [warp_crop(images[i].numpy(), row, edge) for i, row in zip(frame.tolist(), rows, strict=True)]
+            crops = torch.cat(squares)
+        else:
+            crops = sample_crops(images, box, frame, edge)
+        left, top = (edge - width) // 2, (edge - height) // 2
+        crops = crops[:, :, top : top + height, left : left + width]
+        mean, deviation = (crops.new_tensor(values)[:, None, None] / 255 for values in (MEAN, DEVIATION))
+        simcc_x, simcc_y = self._session.run(((crops - mean) / deviation).contiguous())
         places, peak = decode(simcc_x, simcc_y)
-        places = (places + places.new_tensor([x_edge, y_edge])) / max(width, height)
+        places = (places + places.new_tensor([left, top])) / edge
         return crop_to_image(places, box), (peak / self.shape.peak).clamp(0.0, 1.0)
 
 
@@ -190,11 +204,9 @@ def box_of(circles: Tensor, width: int, height: int) -> Roi:
     The crop holds the circle's full width, so that arms held out are in it, and is PADDING times as high as the circle
     or more.
     """
-    hip, arm = circles[:, :2], circles[:, 2:]
-    scale = max(PADDING, height / width)  # of the crop's height
-    return roi_from_points(hip, hip + arm)._replace(
-        size=2 * arm.norm(dim=-1).clamp_min(0.5) * scale * max(width, height) / height
-    )
+    margin = max(PADDING, height / width) * max(width, height) / height
+    box = roi_of_circles(circles, margin)
+    return box._replace(size=box.size.clamp_min(1.0))
 
 
 def decode(simcc_x: Tensor, simcc_y: Tensor) -> tuple[Tensor, Tensor]:
@@ -222,26 +234,19 @@ def _peak(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def blazepose_finder(model: BlazePose) -> Finder:
-    """People as BlazePose's own detector finds them, in the whole frame and in overlapping squares along it."""
-
-    def find(images: Tensor) -> list[np.ndarray]:
-        return [np.concatenate([p.hip, p.circle - p.hip], -1).reshape(-1, 4) for p in model.detect(images, tiles=True)]
-
-    return find
+    """People as BlazePose's own detector finds them."""
+    return lambda images, small: [boxes.circle for boxes in model.detect(images, tiles=small)]
 
 
-def _of(people: People, rows: np.ndarray) -> People:
-    return People(people.score[rows], people.circle[rows], people.positions[rows], people.confidence[rows])
-
-
-def _best_first(people: People) -> People:
-    """The people of one frame, best first; of those who are the same person, the best alone."""
+def _distinct(people: People) -> People:
+    """Those who are there, best first; of those whose keypoints are the same person's, the best alone."""
     kept: list[int] = []
     for i in np.argsort(-people.score, kind="stable"):
+        if people.score[i] < MIN_PERSON:
+            break
         apart = np.linalg.norm(people.positions[i] - people.positions[kept], axis=-1)  # [N,K]
         seen = np.isfinite(apart)
         mean = np.where(seen, apart, 0.0).sum(1) / np.maximum(seen.sum(1), 1)
-        radius = np.linalg.norm(people.circle[i, 2:])
-        if not (seen.any(1) & (mean < SAME_PERSON * radius)).any():
+        if not (seen.any(1) & (mean < SAME_PERSON * radius(people.circle[i]))).any():
             kept.append(int(i))
-    return _of(people, np.array(kept, dtype=np.int64))
+    return people.picked(np.array(kept, dtype=np.int64))
