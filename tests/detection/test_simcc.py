@@ -17,12 +17,14 @@ from torch import Tensor
 import dot_network
 from dot_network import draw
 from shared_data import SAMPLE, blazepose_files, read_video
-from video2rig.detection import onnx_session, simcc
+from video2rig.detection import PeopleStream, onnx_session, simcc
 from video2rig.detection.blazepose import BlazePose
-from video2rig.detection.detector import TilingDetector
+from video2rig.detection.crops import Roi, sample_crops
+from video2rig.detection.detector import People, TilingDetector
 from video2rig.detection.onnx_session import OnnxError, OnnxSession
 from video2rig.detection.simcc import Shape, SimCC, box_of, decode
-from video2rig.keypoints import KEYPOINT_SETS
+from video2rig.keypoints import KEYPOINT_SETS, Keypoints
+from video2rig.person import PersonChoice
 
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 pytest.importorskip("onnx", reason="onnx is not installed")
@@ -321,3 +323,55 @@ def test_threads_are_those_that_the_process_may_use(halpe: Path, monkeypatch: py
     assert OnnxSession(halpe)._session.get_session_options().intra_op_num_threads == 3
     monkeypatch.delenv("OMP_NUM_THREADS")
     assert OnnxSession(halpe)._session.get_session_options().intra_op_num_threads == onnx_session.cpu_threads()
+
+
+# ---- in a stream --------------------------------------------------------------------------------------------------
+
+
+def test_both_ways_to_crop_give_the_same_keypoints(detector: SimCC, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU all crops are sampled at once, on a CPU one by one."""
+    image = draw(420, 430, [person(210, 205, 300, 0.7)], 3.0)
+    warped = look(detector, image, circle(215.0, 200.0, 310.0, 0.6))
+
+    def sampled(image: np.ndarray, box: Roi, edge: int) -> Tensor:
+        return sample_crops(torch.from_numpy(image)[None], box, torch.zeros(1, dtype=torch.long), edge)
+
+    monkeypatch.setattr(simcc, "warp_crop", sampled)
+    assert np.abs(look(detector, image, circle(215.0, 200.0, 310.0, 0.6)).positions - warped.positions).max() < 0.3
+
+
+@pytest.mark.parametrize("crops", [1, 3])
+def test_two_people_are_followed_through_a_video(tmp_path: Path, crops: int) -> None:
+    frames, small_input = 12, Shape("halpe_26", 96, 128)
+    truth = np.stack(
+        [[person(140 + 4 * t, 170, 220, 0.02 * t), person(760 - 3 * t, 180 + t, 240, -0.01 * t)] for t in range(frames)]
+    )
+    hips = truth[:, :, 11:13].mean(2)
+
+    def roughly(images: Tensor, small: bool) -> list[np.ndarray]:
+        return [np.concatenate([hips[t] + (6, -4), np.tile([5.0, -130.0], (2, 1))], 1) for t in times]
+
+    images = np.stack([draw(360, 900, list(people), 3.0) for people in truth])
+    path = dot_network.write(tmp_path / "small.onnx", small_input)
+    detector = SimCC.load(path, small_input, "cpu", roughly)
+    times: list[int] = []
+    find = detector.find_small, detector.find
+    # the finder is told which frames it is shown by what they look like
+    stream = PeopleStream(detector, 30.0, PersonChoice("everyone"), crops=crops)
+
+    def known(which: int, shown: Tensor) -> list[People]:
+        times[:] = [int((images == one.numpy()).all((1, 2, 3)).argmax()) for one in shown]
+        return find[which](shown)
+
+    detector.find_small = lambda shown: known(0, shown)  # type: ignore[method-assign]
+    detector.find = lambda shown: known(1, shown)  # type: ignore[method-assign]
+    stream.push(images)
+    stream.finish()
+    followed = stream.people()
+    assert [person.number for person in followed] == [1, 2]
+    for one in followed:
+        errors = np.linalg.norm(one.positions[:, None] - truth, axis=-1).mean((0, 2))
+        assert one.world is None and errors.min() < 1.0
+        assert one.confidence.min() > 0.9
+        keypoints = Keypoints("halpe_26", one.positions, one.confidence, np.arange(frames) / 30)
+        assert keypoints.seen().all()
