@@ -47,22 +47,19 @@ class Lane:
         """Note what was seen in circles [N,4] of frames [N]."""
         rows = self._rows(frames)
         self._used[rows], self._measured[rows] = circles, people.circle
-        self.set_settled(frames, people)
-
-    def set_settled(self, frames: np.ndarray, people: People) -> None:
-        """Note the keypoints of frames [N], instead of any before."""
-        rows = self._rows(frames)
         columns = [people.positions, people.confidence, *([] if people.world is None else [people.world])]
         if not self._seen:
             self._seen = [_unknown(len(self._expected), column, k == 1) for k, column in enumerate(columns)]
         for whole, part in zip(self._seen, columns, strict=True):
             whole[rows] = part
 
-    def drop(self, frames: np.ndarray) -> None:
-        """Note that nobody is there in frames [N] after all."""
-        if self._seen:
-            for k, column in enumerate(self._seen):
-                column[self._rows(frames)] = 0 if k == 1 else np.nan
+    def blend(self, frames: np.ndarray, people: People, old: np.ndarray) -> None:
+        """Note what a second look saw in frames [N]: `old` [N] 0..1 is how much of the first one counts."""
+        columns = [people.positions, people.confidence, *([] if people.world is None else [people.world])]
+        for whole, part in zip(self._seen, columns, strict=True):
+            weight = old.reshape(-1, *[1] * (part.ndim - 1))
+            rows = frames - self.start
+            whole[rows] = weight * whole[rows] + (1 - weight) * part
 
     def positions_at(self, frame: int) -> np.ndarray | None:
         """Keypoints [K,2] px in a frame; None where they are not known."""
