@@ -23,6 +23,12 @@ _COCO = ("nose", *_both("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee
 
 KEYPOINT_SETS: dict[str, tuple[str, ...]] = {
     "coco_17": _COCO,
+    "coco_18": (
+        *("nose", "neck"),
+        *(f"{side}_{name}" for side in ("right", "left") for name in ("shoulder", "elbow", "wrist")),
+        *(f"{side}_{name}" for side in ("right", "left") for name in ("hip", "knee", "ankle")),
+        *("right_eye", "left_eye", "right_ear", "left_ear"),
+    ),
     "halpe_26": (*_COCO, "head_top", "neck", "pelvis", *_both("big_toe", "small_toe", "heel")),
     "blazepose_33": (
         "nose",

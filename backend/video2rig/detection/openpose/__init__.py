@@ -1,0 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""OpenPose: everyone in a frame at once, from heat maps of their parts and fields along their limbs."""
+
+from ... import device as _device  # noqa: F401  before torch: see there
