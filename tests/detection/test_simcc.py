@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from shared_data import SAMPLE, blazepose_files, read_video
 from video2rig.detection import PeopleStream, onnx_session, simcc
 from video2rig.detection.blazepose import BlazePose
 from video2rig.detection.crops import Roi, sample_crops
-from video2rig.detection.detector import People, TilingDetector
+from video2rig.detection.detector import MirroringDetector, People, TilingDetector
 from video2rig.detection.onnx_session import OnnxError, OnnxSession
 from video2rig.detection.simcc import Shape, SimCC, box_of, decode
 from video2rig.keypoints import KEYPOINT_SETS, Keypoints
@@ -158,6 +159,22 @@ def test_keypoints_come_back_in_pixels_however_somebody_lies(detector: SimCC, an
     assert np.abs(seen.circle[0, :2] - middle).max() < 1 and arm @ [math.sin(angle), -math.cos(angle)] > 0.999
 
 
+def test_a_look_in_a_mirror_is_put_back(detector: SimCC) -> None:
+    """The network takes colours for names: of the mirrored person it says left for what is the mirror's right."""
+    truth = person(300.3, 260.7, 400.0, 0.3)
+    image, where = torch.from_numpy(draw(520, 610, [truth]))[None], torch.tensor([circle(305.0, 255.0, 380.0, 0.2)])
+    straight, back = (look(image, where, torch.tensor([0])) for look in (detector.look, detector.look_mirrored))
+    names = KEYPOINT_SETS["halpe_26"]
+    other = [names.index(_swapped(name)) for name in names]
+    assert np.linalg.norm(back.positions[0, other] - truth, axis=-1).max() < 1.2
+    assert np.abs((back.positions[:, other] - straight.positions).mean(1)).max() < 0.3
+    assert np.allclose(back.confidence[:, other], straight.confidence, atol=0.02)
+
+
+def _swapped(name: str) -> str:
+    return re.sub("^(left|right)", lambda side: {"left": "right", "right": "left"}[side[0]], name)
+
+
 def test_many_are_looked_at_in_one_call(detector: SimCC) -> None:
     rng = np.random.default_rng(0)
     people = [person(150 + 40 * i, 160 + rng.uniform(-9, 9), 250, rng.uniform(-1, 1)) for i in range(7)]
@@ -234,7 +251,8 @@ def test_people_are_found_and_looked_at_twice(halpe: Path) -> None:
         for truth in truths:
             apart = np.linalg.norm(people.positions - truth, axis=-1).mean(-1)
             assert apart.min() < 0.5
-    assert isinstance(SimCC.load(halpe, HALPE, "cpu", roughly), TilingDetector)
+    detector = SimCC.load(halpe, HALPE, "cpu", roughly)
+    assert isinstance(detector, TilingDetector) and isinstance(detector, MirroringDetector)
 
 
 def test_no_frames_and_nobody_are_empty(detector: SimCC) -> None:
@@ -340,8 +358,24 @@ def test_both_ways_to_crop_give_the_same_keypoints(detector: SimCC, monkeypatch:
     assert np.abs(look(detector, image, circle(215.0, 200.0, 310.0, 0.6)).positions - warped.positions).max() < 0.3
 
 
-@pytest.mark.parametrize("crops", [1, 3])
-def test_two_people_are_followed_through_a_video(tmp_path: Path, crops: int) -> None:
+class _Watched:
+    """A detector that notes which frames of a video it is shown, so that a finder can answer from what is known.
+
+    It looks in no mirror: there a person's left and right are exchanged, and coloured dots are not.
+    """
+
+    def __init__(self, detector: SimCC, video: np.ndarray, times: list[int]) -> None:
+        self._detector, self._video, self._times = detector, video, times
+        self.keypoint_set, self.device, self.batch = detector.keypoint_set, detector.device, detector.batch
+        self.look = detector.look
+
+    def find(self, images: Tensor) -> list[People]:
+        self._times[:] = [int((self._video == one.numpy()).all((1, 2, 3)).argmax()) for one in images]
+        return self._detector.find(images)
+
+
+@pytest.mark.parametrize("views", [1, 2])
+def test_two_people_are_followed_through_a_video(tmp_path: Path, views: int) -> None:
     frames, small_input = 12, Shape("halpe_26", 96, 128)
     truth = np.stack(
         [[person(140 + 4 * t, 170, 220, 0.02 * t), person(760 - 3 * t, 180 + t, 240, -0.01 * t)] for t in range(frames)]
@@ -353,18 +387,9 @@ def test_two_people_are_followed_through_a_video(tmp_path: Path, crops: int) -> 
 
     images = np.stack([draw(360, 900, list(people), 3.0) for people in truth])
     path = dot_network.write(tmp_path / "small.onnx", small_input)
-    detector = SimCC.load(path, small_input, "cpu", roughly)
     times: list[int] = []
-    find = detector.find_small, detector.find
-    # the finder is told which frames it is shown by what they look like
-    stream = PeopleStream(detector, 30.0, PersonChoice("everyone"), crops=crops)
-
-    def known(which: int, shown: Tensor) -> list[People]:
-        times[:] = [int((images == one.numpy()).all((1, 2, 3)).argmax()) for one in shown]
-        return find[which](shown)
-
-    detector.find_small = lambda shown: known(0, shown)  # type: ignore[method-assign]
-    detector.find = lambda shown: known(1, shown)  # type: ignore[method-assign]
+    detector = _Watched(SimCC.load(path, small_input, "cpu", roughly), images, times)
+    stream = PeopleStream(detector, 30.0, PersonChoice("everyone"), views=views)
     stream.push(images)
     stream.finish()
     followed = stream.people()
