@@ -54,11 +54,11 @@ class Lane:
             whole[rows] = part
 
     def blend(self, frames: np.ndarray, people: People, old: np.ndarray) -> None:
-        """Note what a second look saw in frames [N]: `old` [N] 0..1 is how much of the first one counts."""
+        """Note what a second look saw in frames [N]: `old` [N,K] 0..1 is how much of the first one counts."""
         columns = [people.positions, people.confidence, *([] if people.world is None else [people.world])]
+        rows = frames - self.start
         for whole, part in zip(self._seen, columns, strict=True):
-            weight = old.reshape(-1, *[1] * (part.ndim - 1))
-            rows = frames - self.start
+            weight = old if part.ndim == 2 else old[..., None]
             whole[rows] = weight * whole[rows] + (1 - weight) * part
 
     def positions_at(self, frame: int) -> np.ndarray | None:
@@ -66,6 +66,10 @@ class Lane:
         if not self._seen or not self.start <= frame < self.end:
             return None
         return self._seen[0][frame - self.start]
+
+    def positions(self, frames: np.ndarray) -> np.ndarray:
+        """Keypoints [N,K,2] px in frames [N] where something was seen."""
+        return self._seen[0][frames - self.start]
 
     def results(self, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Positions [count,K,2] px, confidence [count,K] and world [count,K,3] m (None where nothing is known of

@@ -28,7 +28,7 @@ from torch import Tensor
 from ..errors import Video2RigError
 from ..person import PersonChoice, PersonError
 from .choice import Largest, distance_to_point, may_be_wanted
-from .circles import apart, between, growth, moved, same_body, smoothed, turned
+from .circles import apart, between, growth, moved, radius, same_body, smoothed, turned
 from .detector import CropDetector, Detector, MirroringDetector, People, TilingDetector
 from .lanes import Lane
 from .tracking import MIN_PERSON, KeyFrame, Tracker
@@ -39,6 +39,7 @@ SMOOTHING_SECONDS, MOST_REACH = 0.07, 12  # standard deviation of a circle's smo
 CPU_CHUNK, GPU_CHUNK = 16, 128  # frames
 NEAR = 0.25  # radii from the point that was clicked to the person
 FAR = 0.15  # radii, |log| of the size and radians together: from one to two of it the first look counts less and less
+AGREE = 0.1  # radii: a keypoint that both looks place further apart is the second one's alone, not between the two
 SEARCH = 1.15  # how much larger the circle is in which someone is looked for who was missed
 DEPTH_SECONDS = 0.02  # standard deviation of the world landmarks' smoothing: below human motion, above their jitter
 # views of the second look: shift (parts of the circle's diameter), scale, turn (rad); every other one is mirrored
@@ -400,7 +401,9 @@ class PeopleStream:
         for (lane, crop, want), part, seen in zip(jobs, trust, views, strict=True):
             rows, there = first + np.flatnonzero(want), seen.score >= MIN_PERSON
             there &= ~self._is_another(lane, seen.circle, crop[want], first, rows - first)
-            lane.blend(rows[there], seen.picked(there), part[there] / (part[there] + self._views))
+            rows, seen, part = rows[there], seen.picked(there), part[there] / (part[there] + self._views)
+            away = np.linalg.norm(seen.positions - lane.positions(rows), axis=-1) / radius(seen.circle)[:, None]
+            lane.blend(rows, seen, part[:, None] * np.exp(-((away / AGREE) ** 2)))
         self._settled = end
 
     def _look(
