@@ -32,6 +32,8 @@ MEAN, DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of red, 
 SPLIT = 2  # bins a pixel of the crop
 PADDING = 1.25  # a box of the training is so much higher than the person
 REACH = 2  # bins beside the highest one from which its place between bins is read
+SEEN = 0.3  # keypoints that are less sure say nothing of where the body is (as RTMPose's own tools have it)
+NOWHERE = 1e-3  # confidence of a keypoint that the network sees nowhere; its place is where it would rather have it
 SETTLED = 0.15  # in radii: keypoints that move a circle further are taken again, in the circle that they gave
 SAME_PERSON = 0.15  # mean distance of the keypoints, in radii of the circle, below which two are one person
 CPU_BATCH, GPU_BATCH = 4, 32
@@ -137,7 +139,7 @@ class SimCC:
 
         Crops are turned so that the circle's vector points up in them: somebody who lies or hangs upside down is seen
         as if they stood. The score is the mean confidence of the better half of COCO's 17 keypoints, so that half a
-        person is one too. Where nothing is seen the circle stays as it was.
+        person is one too. Where no keypoint is sure the circle stays as it was.
         """
         return self._seen(images, circles, frame, mirrored=False)
 
@@ -157,8 +159,9 @@ class SimCC:
         confidence = torch.cat([given.new_zeros(0, count), *(sure for _, sure in parts)]) * known[:, None]
         sure = confidence.double().cpu().numpy()
         positions = np.where(sure[..., None] > 0, places.double().cpu().numpy(), np.nan)
-        circle = circles_of(positions, sure, self.keypoint_set)
-        circle = np.where((sure > 0).any(1)[:, None], circle, circles.double().cpu().numpy())
+        certain = np.where(sure >= SEEN, sure, 0.0)
+        circle = circles_of(positions, certain, self.keypoint_set)
+        circle = np.where(certain.any(1)[:, None], circle, circles.double().cpu().numpy())
         better = np.sort(sure[:, self._body], axis=1)[:, len(self._body) // 2 :]
         return People(better.mean(1), circle, positions, sure)
 
@@ -183,7 +186,7 @@ class SimCC:
             places = places[:, self._twins] * places.new_tensor([-1, 1]) + places.new_tensor([width - 1, 0])
             peak = peak[:, self._twins]
         places = (places + places.new_tensor([left, top])) / edge
-        return crop_to_image(places, box), (peak / self.shape.peak).clamp(0.0, 1.0)
+        return crop_to_image(places, box), (peak / self.shape.peak).clamp(NOWHERE, 1.0)
 
 
 def check(session: OnnxSession, shape: Shape) -> None:
