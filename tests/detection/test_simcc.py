@@ -342,8 +342,9 @@ def test_a_gpu_that_onnxruntime_cannot_use_is_an_error_and_never_the_cpu(
 def test_threads_are_those_that_the_process_may_use(halpe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert OnnxSession(halpe)._session.get_session_options().intra_op_num_threads == 3
-    monkeypatch.delenv("OMP_NUM_THREADS")
-    assert OnnxSession(halpe)._session.get_session_options().intra_op_num_threads == onnx_session.cpu_threads()
+    for told in ("", "4,2", "many", "0"):
+        monkeypatch.setenv("OMP_NUM_THREADS", told)
+        assert OnnxSession(halpe)._session.get_session_options().intra_op_num_threads == onnx_session.cpu_threads()
 
 
 # ---- in a stream --------------------------------------------------------------------------------------------------
