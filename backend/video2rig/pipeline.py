@@ -17,7 +17,7 @@ import torch
 from . import __version__, weights
 from .camera import Camera
 from .contacts import Feet, find_contacts, floor_below, hold
-from .detection import BlazePose, FollowOne
+from .detection import BlazePose, PeopleStream
 from .device import resolve_device, set_cpu_threads
 from .frames import VideoSource, fitted
 from .ground import estimate_up, place_camera, up_of_tilt
@@ -25,6 +25,7 @@ from .human import DEFAULT_HEIGHT, default_human
 from .ik import BodyModel, CameraSolver, NobodySeen, Pose, to_motion
 from .keypoints import KEYPOINT_SETS, Keypoints, sites
 from .motion import Contact
+from .person import PersonChoice
 from .regression import Regressor, predictor
 from .settings import Settings
 from .skeleton import Skeleton
@@ -98,7 +99,7 @@ class Pipeline:
         self._video = dict(video)
         self._backend = backend
         self._regressor = backend.regressor if settings.regression else None
-        self._follower = FollowOne(backend.detector, fps=float(video["fps"]))
+        self._stream = PeopleStream(backend.detector, float(video["fps"]), PersonChoice.parse("largest"))
         self._times: list[np.ndarray] = []
         self._scales: list[np.ndarray] = []
 
@@ -109,7 +110,7 @@ class Pipeline:
             images: [B, H, W, 3] RGB, uint8. times: [B] seconds from the video's first frame.
             scale: Pixels of the source video for each pixel of these images.
         """
-        self._follower.push(images)
+        self._stream.push(images)
         self._times.append(np.asarray(times, dtype=np.float64))
         self._scales.append(np.full(len(images), scale))
 
@@ -143,8 +144,11 @@ class Pipeline:
         """
         if not self._times:
             raise NobodySeen("no frame of this video could be read")
-        self._follower.finish()
-        positions, confidence, world = self._follower.keypoints()
+        self._stream.finish()
+        people = self._stream.people()
+        if not people:
+            raise NobodySeen("no person was found in any frame of this video")
+        _, positions, confidence, world = people[0]
         scale = np.concatenate(self._scales)[:, None, None]
         # pixels are indices: the middle of a scaled pixel is not that of its first source pixel
         positions = (positions + 0.5) * scale - 0.5

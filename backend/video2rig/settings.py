@@ -11,7 +11,11 @@ from typing import Any, get_type_hints
 from .errors import Video2RigError
 
 DEVICES = ("auto", "cpu", "cuda")
-DETECTORS = ("blazepose",)
+DETECTORS = (
+    "blazepose",
+    *("openpose_6", "openpose_5", "openpose_4", "openpose_3", "openpose_2", "openpose_mobilenet"),
+    *("rtmpose_m_halpe26", "rtmpose_x_halpe26", "rtmw_l_wholebody", "rtmw_x_wholebody"),
+)
 CONTACT_MODES = ("off", "auto", "always")
 ROM_PROFILES = ("clinical", "athlete", "kinepose", "opensim")
 
