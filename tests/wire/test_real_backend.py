@@ -45,7 +45,8 @@ def undisturbed(clip: VideoSource) -> Take:
     torch.set_num_threads(1)  # as many as the server has: the networks' last bits depend on it
     pipeline = Pipeline(Settings(device="cpu"), clip.info.facts(), Backend("cpu"))
     pipeline.push_all(clip)
-    return pipeline.solve()
+    (take,) = pipeline.solve()
+    return take
 
 
 def assert_close(first: Take, second: Take) -> None:
@@ -78,7 +79,7 @@ def solve_clip(
     cancelled: threading.Event | None = None,
     restart: Callable[[], Connection] | None = None,
 ) -> Take:
-    return solve(
+    (take,) = solve(
         clip,
         Settings(device="cpu"),
         connection,
@@ -86,6 +87,7 @@ def solve_clip(
         cancelled=cancelled or threading.Event(),
         restart=restart,
     )
+    return take
 
 
 def test_the_take_is_that_of_the_pipeline(real_server: LocalServer, clip: VideoSource, undisturbed: Take) -> None:
