@@ -63,7 +63,7 @@ def test_comes_back_exact(
     scene.frame_set(7)
 
     path = tmp_path / f"take.{kind}"
-    addon.exports.export(empty, rig, path)
+    addon.exports.export(empty, [rig], path)
     assert (scene.frame_current, scene.frame_start, scene.frame_end) == (7, 1, 250)
     assert rig.animation_data.action.frame_range[0] == 1
     assert bpy.context.view_layer.objects.active == other and rig.select_get() and not other.select_get()
@@ -80,4 +80,4 @@ def test_comes_back_exact(
 def test_unknown_format_is_refused(addon: Any, empty: Any, make_motion: Any, tmp_path: Path) -> None:
     rig = animate(addon, empty, make_motion(np.arange(3) / 30.0))
     with pytest.raises(addon.exports.ExportError, match=r"\.fbx, \.glb, \.bvh"):
-        addon.exports.export(empty, rig, tmp_path / "take.obj")
+        addon.exports.export(empty, [rig], tmp_path / "take.obj")

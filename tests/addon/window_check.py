@@ -129,7 +129,7 @@ def steps() -> Iterator[Callable[[], bool] | float]:
     second = job.current
     screenshot(SHOT.replace(".png", ".running.png"))
     yield lambda: job.current is None
-    print("CHECK solved:", len(second.result().motion), "frames", flush=True)
+    print("CHECK solved:", [len(take.motion) for take in second.result()], "frames", flush=True)
     name = Path(VIDEO).stem
     assert name in bpy.data.objects, "the armature did not arrive"
     print("CHECK finished:", bpy.data.objects[name].animation_data.action.frame_range[:], flush=True)
