@@ -54,13 +54,14 @@ def stand(who: Standing, frames: int = 30, tilt: float = 0.0, noise: float = 1.0
 class FakeBackend:
     """A backend whose networks are a name."""
 
-    device = "an abacus"
+    device = notice = "an abacus"
 
-    def __init__(self, keypoint_set: str = "blazepose_33") -> None:
-        self._set = keypoint_set
+    def __init__(self, device: str = "auto") -> None:
+        self.names: list[str] = []
 
     def detector(self, name: str) -> Any:
-        return SimpleNamespace(keypoint_set=self._set)
+        self.names.append(name)
+        return SimpleNamespace(keypoint_set="blazepose_33")
 
     @property
     def regressor(self) -> Any:

@@ -80,7 +80,8 @@ def _picture(image: np.ndarray, time: float, index: int, people: Mapping[int, Ke
         box = boxes(keypoints)[index]
         if not np.isfinite(box).all():
             continue
-        left, top, right, bottom = np.round((box + 0.5) * scale - 0.5).astype(int).tolist()
+        edge = np.array([*size, *size]) - 1  # keypoints may lie outside of the picture
+        left, top, right, bottom = np.clip(np.round((box + 0.5) * scale - 0.5), 0, edge).astype(int).tolist()
         colour = _COLOURS[(number - 1) % len(_COLOURS)]
         cv2.rectangle(image, (left, top), (right, bottom), colour, 2, cv2.LINE_AA)
         # beside the edge of the picture the label stays inside
