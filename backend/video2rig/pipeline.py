@@ -15,9 +15,7 @@ import numpy as np
 import torch
 
 from . import __version__, weights
-from .detection import catalogue
-from .detection.detector import Detector
-from .detection.stream import PeopleStream
+from .detection import Detector, PeopleStream, catalogue
 from .device import resolve_device, set_cpu_threads
 from .errors import Video2RigError
 from .frames import VideoSource, fitted

@@ -19,6 +19,4 @@ def load(name: str, device: torch.device | str) -> Any:
     """The detector of this name."""
     if name != "blazepose":
         raise CatalogueError(f"there is no detector {name!r}; there are blazepose")
-    detector = BlazePose.load(device)
-    detector.keypoint_set = "blazepose_33"  # type: ignore[assignment]
-    return detector
+    return BlazePose.load(device)
