@@ -64,7 +64,9 @@ def parser() -> argparse.ArgumentParser:
         help="largest: the largest person at first, that same one to the end (default). everyone: an armature each. A "
         "number, as `video2rig people` shows them. X,Y@SECONDS: who is at this pixel at this time",
     )
-    convert.add_argument("--detector", metavar="NAME", help="which network finds people: `video2rig models list`")
+    convert.add_argument(
+        "--detector", choices=core_settings.DETECTORS, help="which network finds people: `video2rig models list` tells"
+    )
     convert.add_argument(
         "--overwrite", action="store_true", help="replace the .bvh files that `--person everyone` left before"
     )

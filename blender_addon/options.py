@@ -9,9 +9,18 @@ import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, FloatVectorProperty, IntProperty, StringProperty
 from bpy.types import PropertyGroup
 
-from .core.settings import Settings, SettingsError
+from .core.settings import DETECTORS, Settings, SettingsError
 
 _DEFAULTS = Settings()
+_DETECTORS = {
+    "blazepose": "BlazePose",
+    **{f"openpose_{stages}": f"OpenPose, {stages} stages" for stages in range(2, 7)},
+    "openpose_mobilenet": "OpenPose, small",
+    "rtmpose_m_halpe26": "RTMPose-m",
+    "rtmpose_x_halpe26": "RTMPose-x",
+    "rtmw_l_wholebody": "RTMW-l, hands too",
+    "rtmw_x_wholebody": "RTMW-x, hands too",
+}
 
 
 class VIDEO2RIG_PG_options(PropertyGroup):
@@ -66,6 +75,12 @@ class VIDEO2RIG_PG_options(PropertyGroup):
             ("cuda", "GPU", "A CUDA device; an error if there is none"),
         ],
         default=_DEFAULTS.device,
+    )
+    detector: EnumProperty(  # type: ignore[valid-type]
+        name="Detector",
+        description="Which network finds people; `video2rig models list` tells which of them are installed",
+        items=[(name, _DETECTORS.get(name, name), "") for name in DETECTORS],
+        default=_DEFAULTS.detector,
     )
     height: FloatProperty(  # type: ignore[valid-type]
         name="Person's Height",
@@ -140,7 +155,7 @@ class VIDEO2RIG_PG_options(PropertyGroup):
             SettingsError: A value lies outside what the solver takes.
         """
         values: dict[str, Any] = {"device": self.device, "rom": self.rom, "contacts": self.contacts}
-        values["person"] = self._who()
+        values |= {"person": self._who(), "detector": self.detector}
         values["regression"] = self.regression
         values["smoothing_hz"] = self.smoothing_hz or None
         if self.height > 0:

@@ -56,6 +56,7 @@ _SHOWN = (
     "smoothing_hz",
     "contacts",
     "regression",
+    "detector",
     "device",
     "interpolation",
     "match_scene",

@@ -56,8 +56,8 @@ class FakeBackend:
 
     device = notice = "an abacus"
 
-    def __init__(self, device: str = "auto") -> None:
-        self.names: list[str] = []
+    def __init__(self, device: str = "auto", names: list[str] | None = None) -> None:
+        self.names = [] if names is None else names
 
     def detector(self, name: str) -> Any:
         self.names.append(name)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from . import __version__
 from .errors import Video2RigError
-from .settings import CONTACT_MODES, DEVICES, ROM_PROFILES, Settings, SettingsError
+from .settings import CONTACT_MODES, DETECTORS, DEVICES, ROM_PROFILES, Settings, SettingsError
 
 if TYPE_CHECKING:
     from .frames import VideoSource
@@ -139,7 +139,7 @@ def _add_video_arguments(to: argparse.ArgumentParser) -> None:
     to.add_argument("video", type=Path, help="a video file, or a folder of images")
     to.add_argument("--fps", type=float, help="frames a second of a folder of images")
     to.add_argument("--device", choices=DEVICES, default="auto", help="where the networks run")
-    to.add_argument("--detector", metavar="NAME", default=Settings.detector, help="default: %(default)s")
+    to.add_argument("--detector", choices=DETECTORS, default=Settings.detector, help="`models list` tells of each")
 
 
 def _degrees(value: float | None) -> float | None:

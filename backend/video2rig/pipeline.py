@@ -156,6 +156,11 @@ class Pipeline:
             self.push(shrunk.image[None], np.array([frame.time]), scale)
             progress("detecting", frame.index + 1, max(source.info.frame_count, frame.index + 1))
 
+    def finish(self) -> None:
+        """Take note that no more frames come: people are detected in those that wait for others."""
+        if self._stream is not None:
+            self._stream.finish()
+
     def solve(self, progress: StageProgress = lambda stage, done, total: None) -> list[Take]:
         """Solve the people whom the settings name in all frames that were pushed; return their takes by number.
 
@@ -203,7 +208,7 @@ class Pipeline:
         """
         if self._stream is None:
             raise NobodySeen("no frame of this video could be read")
-        self._stream.finish()
+        self.finish()
         tracked = self._stream.people()
         if not tracked:
             raise NobodySeen("no person was found in any frame of this video")

@@ -41,6 +41,8 @@ class SolvingPipeline(Protocol):
 
     def push(self, images: np.ndarray, times: np.ndarray, scale: float) -> None: ...
 
+    def finish(self) -> None: ...
+
     def solve(self, progress: Callable[[str, int, int], None]) -> list[Take]: ...
 
 
@@ -234,7 +236,8 @@ class Session:
             self.processed += len(batch)
             credit = self._limits.credit
             self._post(self, CONTROL, encode("ack", session=self.name, next_index=self.processed, credit=credit))
-        self._check()
+        with self._turn(self._turns.detecting):
+            pipeline.finish()
         self.state = "solving"
         with self._turn(self._turns.solving):
             return pipeline.solve(report), pipeline.notices

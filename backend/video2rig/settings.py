@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
@@ -13,12 +12,15 @@ from .errors import Video2RigError
 from .person import PersonChoice, PersonError
 
 DEVICES = ("auto", "cpu", "cuda")
+DETECTORS = (
+    "blazepose",
+    *("openpose_6", "openpose_5", "openpose_4", "openpose_3", "openpose_2", "openpose_mobilenet"),
+    *("rtmpose_m_halpe26", "rtmpose_x_halpe26", "rtmw_l_wholebody", "rtmw_x_wholebody"),
+)
 CONTACT_MODES = ("off", "auto", "always")
 ROM_PROFILES = ("clinical", "athlete", "kinepose", "opensim")
 
-_CHOICES = {"device": DEVICES, "contacts": CONTACT_MODES, "rom": ROM_PROFILES}
-# which detectors there are is known where they run
-_DETECTOR = re.compile(r"[a-z0-9_]{1,64}")
+_CHOICES = {"device": DEVICES, "detector": DETECTORS, "contacts": CONTACT_MODES, "rom": ROM_PROFILES}
 # lower and upper bound, and what a user reads them in: a unit, and how many of them one of ours is
 _DEGREES = ("degrees", 180 / math.pi)
 _RANGES: dict[str, tuple[float, float, tuple[str, float]]] = {
@@ -40,7 +42,7 @@ class Settings:
     Attributes:
         device: Where the networks run: ``"auto"`` takes a GPU where there is one and says so; ``"cuda"`` without
             one is an error.
-        detector: Which network finds the pose: a name of the backend's catalogue (`video2rig models list`).
+        detector: Which network finds the pose, by its name in the backend's catalogue (`video2rig models list`).
         person: Whom to solve: ``"largest"``, ``"everyone"``, a number, or a point; see `PersonChoice.parse`.
         smoothing_hz: Motion slower than this passes unchanged, faster motion is smoothed; hertz. None estimates it
             from the motion.
@@ -71,10 +73,6 @@ class Settings:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise SettingsError(f"settings: {name} is {getattr(self, name)!r}; it can be {', '.join(choices)}")
-        if not isinstance(self.detector, str) or not _DETECTOR.fullmatch(self.detector):
-            raise SettingsError(
-                f"settings: detector is {self.detector!r}; it is a name of lower-case letters and digits"
-            )
         try:
             self.choice()
         except PersonError as error:

@@ -77,13 +77,14 @@ def test_who_is_not_there_is_told(clip: Path, person: str, says: str, capsys: py
     assert says in capsys.readouterr().err and not takes(clip)
 
 
-def test_a_detector_that_is_not_there_is_told(
-    clip: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.undo()
-    assert solve(clip, "--detector", "crystal_ball", "--device", "cpu") == 1
-    told = capsys.readouterr().err
-    assert "crystal_ball" in told and "blazepose" in told and not takes(clip)
+def test_the_detector_is_the_one_that_was_named(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(pipeline, "Backend", lambda device: FakeBackend(device, asked))
+    monkeypatch.setattr(pipeline.weights, "digests", lambda name: {name: "digest"})
+    assert solve(clip, "--detector", "openpose_3") == 0
+    assert asked == ["openpose_3"]
+    provenance = Take.load(clip.with_name("take.npz")).motion.provenance
+    assert provenance["settings"]["detector"] == "openpose_3" and provenance["weights"].keys() == {"openpose_3"}
 
 
 def test_people_are_shown_and_named(clip: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -203,7 +203,7 @@ def test_settings_survive_json() -> None:
         ({"person": "0"}, "person is '0'; it can be 'largest'"),
         ({"person": "12,x@1"}, "640,360@1.5"),
         ({"person": None}, "person"),
-        ({"detector": "Open Pose"}, "detector"),
+        ({"detector": "crystal_ball"}, "detector is 'crystal_ball'; it can be blazepose"),
         ([], "object"),
     ],
 )

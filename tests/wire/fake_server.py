@@ -53,6 +53,7 @@ class FakePipeline:
         self._times: list[float] = []
         self._scales: list[float] = []
         self.notices: list[str] = []
+        self._finished = False
 
     def push(self, images: np.ndarray, times: np.ndarray, scale: float) -> None:
         time.sleep(self._push_seconds * len(images))
@@ -60,7 +61,11 @@ class FakePipeline:
         self._times += times.tolist()
         self._scales += [scale] * len(images)
 
+    def finish(self) -> None:
+        self._finished = True
+
     def solve(self, progress: Callable[[str, int, int], None]) -> list[Take]:
+        assert self._finished, "a solve before the end of the video"
         for step in range(STEPS):
             progress("solving", step, STEPS)
             time.sleep(self._solve_seconds / STEPS)

@@ -239,4 +239,5 @@ def expected_all(video: SyntheticVideo, settings: Settings | None = None) -> lis
     pipeline = FakePipeline(settings or Settings(), facts, 0.0, 0.0)
     for frame in video.frames():
         pipeline.push(frame.image[None], np.array([frame.time]), 1.0)
+    pipeline.finish()
     return [Take.unpack(*take.pack()) for take in pipeline.solve(lambda *_: None)]
