@@ -23,11 +23,13 @@ CAMERA_HEIGHT = 1.4
 
 
 class Standing(NamedTuple):
-    """Somebody on the floor: stature, metres to the left of the camera's axis, and metres before the camera."""
+    """Somebody on the floor: stature, metres to the left of the camera's axis, metres before the camera, and how high
+    what they stand on is above the floor."""
 
     stature: float
     left: float
     away: float
+    above: float = 0.0
 
 
 def stand(who: Standing, frames: int = 30, tilt: float = 0.0, noise: float = 1.0) -> Keypoints:
@@ -43,7 +45,7 @@ def stand(who: Standing, frames: int = 30, tilt: float = 0.0, noise: float = 1.0
     pose = Pose(torch.zeros(frames, 3, dtype=torch.float64), FACING.expand(frames, 3, 3), angles)
     feet = Feet(model)
     below = (feet.places(model, pose)[..., 1] + feet.standing).max()
-    root = torch.tensor([-who.left, CAMERA_HEIGHT - below, who.away], dtype=torch.float64).expand(frames, 3)
+    root = torch.tensor([-who.left, CAMERA_HEIGHT - who.above - below, who.away], dtype=torch.float64).expand(frames, 3)
     down = torch.tensor(
         [[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]], dtype=torch.float64
     )

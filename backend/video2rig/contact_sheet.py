@@ -76,6 +76,7 @@ def _picture(image: np.ndarray, time: float, index: int, people: Mapping[int, Ke
     scale = _LARGEST / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    taken: list[tuple[int, int, int, int]] = []
     for number, keypoints in people.items():
         box = boxes(keypoints)[index]
         if not np.isfinite(box).all():
@@ -85,14 +86,25 @@ def _picture(image: np.ndarray, time: float, index: int, people: Mapping[int, Ke
         colour = _COLOURS[(number - 1) % len(_COLOURS)]
         cv2.rectangle(image, (left, top), (right, bottom), colour, 2, cv2.LINE_AA)
         # beside the edge of the picture the label stays inside
-        _label(image, f"{number}", (left, max(top, 26)), colour)
-    _label(image, f"{time:.2f} s", (0, size[1]), (40, 40, 40))
+        taken.append(_label(image, f"{number}", (left, max(top, 26)), colour, taken))
+    _label(image, f"{time:.2f} s", (0, size[1]), (40, 40, 40), taken)
     return image
 
 
-def _label(image: np.ndarray, text: str, corner: tuple[int, int], colour: tuple[int, int, int]) -> None:
-    """Write a text on a plate whose lower left corner is given."""
+def _label(
+    image: np.ndarray,
+    text: str,
+    corner: tuple[int, int],
+    colour: tuple[int, int, int],
+    taken: list[tuple[int, int, int, int]],
+) -> tuple[int, int, int, int]:
+    """Write a text on a plate whose lower left corner is given, or to the right of those that are there; return the
+    plate: left, top, right, bottom."""
     (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.7, 2)
-    x, y = max(corner[0], 0), corner[1]
+    x, y = corner
+    for left, top, right, bottom in sorted(taken):
+        if left < x + width + 10 and x < right and top < y and y - height - 10 < bottom:
+            x = right
     cv2.rectangle(image, (x, y - height - 10), (x + width + 10, y), colour, -1)
     cv2.putText(image, text, (x + 5, y - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.7, (255, 255, 255), 2, cv2.LINE_AA)
+    return x, y - height - 10, x + width + 10, y

@@ -23,6 +23,9 @@ _FEET_DEVIATION = 0.03
 _TILT_DEVIATION = np.radians(3.0)
 """Of the tilt that one person told: it raises or lowers the floor under those who stand further away or nearer."""
 
+_STATURES = (0.9, 2.15)
+"""Metres: who would have to be smaller or taller to stand on the floor stands on something else, or is in the air."""
+
 _LOWEST_CAMERA = 0.2
 """Metres above the floor: a camera that is lower sees nothing of statures on the floor."""
 
@@ -43,7 +46,7 @@ def person_camera(world: Camera, feet: Feet, places: np.ndarray, keypoints: Keyp
     return world.placed(world.rotation, -world.rotation @ position)
 
 
-def size_on_floor(world: Camera, own: Camera, root: np.ndarray) -> float:
+def size_on_floor(world: Camera, own: Camera, root: np.ndarray, stature: float) -> float:
     """Return by what a person must be scaled to stand on the common floor, as far as that may be believed.
 
     What is not believed stays as a difference between the floors. See the module for why the floor tells a size; it
@@ -52,12 +55,14 @@ def size_on_floor(world: Camera, own: Camera, root: np.ndarray) -> float:
 
     Args:
         world: The camera over the common floor; its origin lies under the person who told it. own: That of
-            `person_camera`. root: [T, 3] in its world, metres.
+            `person_camera`. root: [T, 3] in its world, metres. stature: That the person was solved with, metres.
     """
     height, mine = world.position[2], own.position[2]
     if height < _LOWEST_CAMERA or mine < _LOWEST_CAMERA:
         return 1.0
     size = height / mine
+    if not _STATURES[0] <= size * stature <= _STATURES[1]:
+        return 1.0
     away = size * np.median(np.linalg.norm((root - own.position)[:, :2], axis=1))
     apart = away - np.linalg.norm(world.position[:2])
     variance = _FEET_DEVIATION**2 + (np.tan(_TILT_DEVIATION) * apart / height) ** 2

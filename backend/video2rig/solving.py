@@ -64,7 +64,8 @@ def solve_keypoints(
     def of_stage(stage: str) -> Callable[[int, int], None]:
         return lambda done, total: progress(stage, done, total)
 
-    body = default_human(settings.height or DEFAULT_HEIGHT, settings.rom) if skeleton is None else skeleton
+    stature = settings.height or DEFAULT_HEIGHT
+    body = default_human(stature, settings.rom) if skeleton is None else skeleton
     solver = CameraSolver(
         body,
         keypoints,
@@ -92,7 +93,7 @@ def solve_keypoints(
     pose = Pose(torch.tensor(root), torch.tensor(camera.rotation.T) @ solution.pose.root_rotation, solution.pose.angles)
     motion = to_motion(model, model.no_stretch(), pose, solution.confidence, keypoints.times, contacts, provenance)
     if world is not None:
-        size = 1.0 if skeleton is not None else size_on_floor(world, camera, root[keypoints.seen()])
+        size = 1.0 if skeleton is not None else size_on_floor(world, camera, root[keypoints.seen()], stature)
         every = np.full(len(motion.skeleton), size)
         motion = dataclasses.replace(
             motion,

@@ -111,6 +111,14 @@ def test_people_asks_for_a_picture_file(clip: Path, capsys: pytest.CaptureFixtur
     assert ".png" in capsys.readouterr().err and not clip.with_name("people.txt").exists()
 
 
+def test_numbers_of_people_in_one_place_are_written_side_by_side() -> None:
+    image = np.zeros((200, 300, 3), np.uint8)
+    plates: list[tuple[int, int, int, int]] = []
+    for number in (1, 2, 30):
+        plates.append(contact_sheet._label(image, str(number), (40, 90), (0, 0, 200), plates))
+    assert [plate[0] for plate in plates[1:]] == [plate[2] for plate in plates[:-1]]
+
+
 def test_few_frames_show_everyone() -> None:
     near, child = stand(NEAR), stand(CHILD)
     assert len(contact_sheet.telling_frames({1: near, 2: child})) == 1

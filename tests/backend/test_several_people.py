@@ -87,6 +87,18 @@ def test_everyone_stands_on_one_floor_before_one_camera(contacts: str, monkeypat
     assert apart[1] == pytest.approx(true[1], abs=0.35)
 
 
+@pytest.mark.parametrize("above", [0.6, -1.8, 1.6])
+def test_who_stands_on_something_else_is_no_giant(above: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a wall, deep in a pit, or higher than the camera: nobody's size fits the floor then, and it is left alone."""
+    other = Standing(1.75, -0.7, 4.5, above)
+    work, _ = piped({1: stand(NEAR), 2: stand(other)}, monkeypatch, height=1.75)
+    near, raised = work.solve()
+    assert same_camera(near, raised) and misses(raised) < 6
+    assert stature(raised) == pytest.approx(stature(near), rel=0.03)
+    soles = [float(np.median(keypoint_positions(take.motion, SOLES)[..., 2].min(axis=1))) for take in (near, raised)]
+    assert soles[1] - soles[0] == pytest.approx(above, abs=0.25)
+
+
 def test_a_person_is_the_same_beside_others_as_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     work, _ = piped({1: stand(NEAR)}, monkeypatch)
     (alone,) = work.solve()
