@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command line: ``video2rig solve | people | report | export | joints | serve | fetch | doctor``."""
+"""The command line: ``video2rig solve | people | report | export | joints | serve | models | fetch | doctor``."""
 
 from __future__ import annotations
 
@@ -125,8 +125,18 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--parent-pid", type=int, help="stop when this process ends")
     serve.set_defaults(run=_serve)
 
-    fetch = commands.add_parser("fetch", help="fetch a network's weights, and show their licence")
-    fetch.add_argument("name")
+    models = commands.add_parser("models", help="list the detectors, or add the weights of one")
+    actions = models.add_subparsers(required=True, metavar="ACTION")
+    listed = actions.add_parser("list", help="what there is: keypoints, licence, size, accuracy, where the weights are")
+    listed.add_argument("--json", action="store_true")
+    listed.set_defaults(run=_list_models)
+    add = actions.add_parser("add", help="take a file of weights that is not fetched, and show its licence")
+    add.add_argument("name", metavar="DETECTOR", help="as `models list` names it")
+    add.add_argument("file", type=Path, metavar="FILE", help="the file, or the .zip that holds it")
+    add.set_defaults(run=_add_model)
+
+    fetch = commands.add_parser("fetch", help="fetch a detector's weights, and show their licence")
+    fetch.add_argument("name", metavar="DETECTOR", help="as `models list` names it")
     fetch.set_defaults(run=_fetch)
 
     doctor = commands.add_parser("doctor", help="tell what is installed, and what is wrong")
@@ -317,14 +327,30 @@ def _serve(options: argparse.Namespace) -> int:
     )
 
 
+def _list_models(options: argparse.Namespace) -> int:
+    from .detection import catalogue
+
+    lines = catalogue.status()
+    as_json = [line.to_json() for line in lines]
+    print(json.dumps(as_json, indent=2) if options.json else catalogue.format_status(lines))
+    return 0
+
+
+def _add_model(options: argparse.Namespace) -> int:
+    from .detection import catalogue
+
+    print("\n".join(catalogue.licences(options.name)))
+    print(f"added: {catalogue.add(options.name, options.file)}")
+    return 0
+
+
 def _fetch(options: argparse.Namespace) -> int:
-    from . import weights
+    from .detection import catalogue
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    for name, path in weights.fetch(options.name).items():
+    print("\n".join(catalogue.licences(options.name)))
+    for name, path in catalogue.fetch(options.name).items():
         print(f"{name}: {path}")
-    entry = weights.ENTRIES[options.name]
-    print(f"licence: {entry.licence}; {entry.description}")
     return 0
 
 

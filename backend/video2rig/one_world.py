@@ -38,7 +38,7 @@ def person_camera(world: Camera, feet: Feet, places: np.ndarray, keypoints: Keyp
     Args:
         world: The camera over the common floor. places: [T, F, 3] points of the feet in the camera's axes, metres.
     """
-    seen = (keypoints.confidence[:, feet.keypoints] >= CONFIDENCE).any(axis=1)
+    seen = (keypoints.on_skeleton().confidence[:, feet.keypoints] >= CONFIDENCE).any(axis=1)
     if not seen.any():
         return world
     position = world.position.copy()

@@ -20,7 +20,7 @@ from .device import resolve_device, set_cpu_threads
 from .errors import Video2RigError
 from .frames import VideoSource, fitted
 from .ik import NobodySeen
-from .keypoints import KEYPOINT_SETS, Keypoints, sites
+from .keypoints import KEYPOINT_SETS, Keypoints, has_site, sites
 from .person import PersonError
 from .presence import clarity
 from .regression import Regressor
@@ -123,7 +123,7 @@ class Pipeline:
                 raise PersonError(f"the point {x:g},{y:g} is outside of the picture, which has {width}x{height} pixels")
         self._detector = backend.detector(settings.detector)
         if skeleton is not None:
-            sites(skeleton, KEYPOINT_SETS[self._detector.keypoint_set])
+            sites(skeleton, tuple(filter(has_site, KEYPOINT_SETS[self._detector.keypoint_set])))
         self._regressor = backend.regressor if settings.regression else None
         self._stream: PeopleStream | None = None
         self._times: list[np.ndarray] = []
@@ -241,10 +241,8 @@ class Pipeline:
             "python": platform.python_version(),
             "device": str(self._backend.device),
             "people": 0 if self._stream is None else self._stream.seen(),
-            "weights": {
-                name: weights.digests(name)
-                for name in (self._settings.detector, *([] if self._regressor is None else [REGRESSOR]))
-            },
+            "weights": catalogue.digests(self._settings.detector)
+            | ({} if self._regressor is None else {REGRESSOR: weights.digests(REGRESSOR)}),
             "settings": self._settings.to_json(),
             "proportions": "measured" if self._skeleton is None else "the armature's own",
         }

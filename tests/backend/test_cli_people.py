@@ -80,7 +80,7 @@ def test_who_is_not_there_is_told(clip: Path, person: str, says: str, capsys: py
 def test_the_detector_is_the_one_that_was_named(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     monkeypatch.setattr(pipeline, "Backend", lambda device: FakeBackend(device, asked))
-    monkeypatch.setattr(pipeline.weights, "digests", lambda name: {name: "digest"})
+    monkeypatch.setattr(pipeline.catalogue, "digests", lambda name: {name: {"file": "digest"}})
     assert solve(clip, "--detector", "openpose_3") == 0
     assert asked == ["openpose_3"]
     provenance = Take.load(clip.with_name("take.npz")).motion.provenance
