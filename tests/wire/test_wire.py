@@ -10,12 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from strategies import random_take
 from video2rig.wire import (
     DTYPES,
     KINDS,
     MAX_ARRAYS,
     MAX_HEADER_BYTES,
     MAX_INTEGER,
+    MAX_PEOPLE,
     MAX_RESULT_HEADER_BYTES,
     Limits,
     WireError,
@@ -205,6 +207,29 @@ def test_too_many_arrays_are_refused():
 def test_what_may_not_be_sent_is_not_encoded(kind, arrays, values, text):
     with pytest.raises(WireError, match=text):
         encode(kind, arrays, **values)
+
+
+def test_as_many_people_as_a_result_may_hold_fit_into_it():
+    """Each with the largest skeleton that a server solves."""
+    take = random_take(np.random.default_rng(0))
+    skeleton = take.motion.skeleton
+    copies = -(-Limits().joints // len(skeleton))
+    joints = (skeleton.to_json()["joints"] * copies)[: Limits().joints]
+    header, arrays = take.pack()
+    header = header | {"skeleton": {"joints": joints}}
+    names = [f"{k}.{name}" for k in range(MAX_PEOPLE) for name in arrays]
+    parts = encode(
+        "result",
+        {name: arrays[name.partition(".")[2]] for name in names},
+        session="s",
+        takes=[header] * MAX_PEOPLE,
+        notices=["a line"] * MAX_PEOPLE,
+    )
+    got = decode(parts, MAX_RESULT_HEADER_BYTES)
+    assert len(got["takes"]) == MAX_PEOPLE and list(got.arrays) == names
+    # a server takes no header of such a size from anybody
+    with pytest.raises(WireError, match=f"at most {MAX_HEADER_BYTES}"):
+        decode(parts)
 
 
 def test_limits_come_back():
