@@ -17,7 +17,7 @@ import numpy as np
 from bpy.types import Operator
 from gpu_extras.batch import batch_for_shader
 
-from . import job, keyframes, options
+from . import compat, job, keyframes, options
 from .core.errors import Video2RigError
 from .core.frames import Frame, VideoSource, fitted, open_video
 
@@ -213,6 +213,14 @@ def _texture(frame: Frame) -> gpu.types.GPUTexture:
     image = fitted(frame, _LARGEST)[0].image
     height, width = image.shape[:2]
     colours = np.ones((height, width, 4), dtype=np.float32)
-    colours[..., :3] = image / np.float32(255)
+    colours[..., :3] = _shades()[image]
     data = gpu.types.Buffer("FLOAT", colours.size, colours.ravel())
-    return gpu.types.GPUTexture((width, height), format="RGBA8", data=data)
+    return gpu.types.GPUTexture((width, height), format="RGBA16F", data=data)
+
+
+def _shades() -> np.ndarray:
+    """Return [256] what to draw for each value of an sRGB picture so that the screen shows that value."""
+    srgb = np.arange(256, dtype=np.float32) / 255
+    if not compat.DRAWS_LINEAR:
+        return srgb
+    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4).astype(np.float32)
