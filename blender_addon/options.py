@@ -12,7 +12,7 @@ from bpy.types import PropertyGroup
 from .core.settings import DETECTORS, Settings, SettingsError
 
 _DEFAULTS = Settings()
-_DETECTORS = {
+_TITLES = {
     "blazepose": "BlazePose",
     **{f"openpose_{stages}": f"OpenPose, {stages} stages" for stages in range(2, 7)},
     "openpose_mobilenet": "OpenPose, small",
@@ -21,6 +21,7 @@ _DETECTORS = {
     "rtmw_l_wholebody": "RTMW-l, hands too",
     "rtmw_x_wholebody": "RTMW-x, hands too",
 }
+_DETECTORS = [(name, _TITLES.get(name, name), "") for name in DETECTORS]
 
 
 class VIDEO2RIG_PG_options(PropertyGroup):
@@ -79,7 +80,7 @@ class VIDEO2RIG_PG_options(PropertyGroup):
     detector: EnumProperty(  # type: ignore[valid-type]
         name="Detector",
         description="Which network finds people; `video2rig models list` tells which of them are installed",
-        items=[(name, _DETECTORS.get(name, name), "") for name in DETECTORS],
+        items=_DETECTORS,
         default=_DEFAULTS.detector,
     )
     height: FloatProperty(  # type: ignore[valid-type]
