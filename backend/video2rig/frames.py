@@ -11,7 +11,7 @@ import math
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +93,7 @@ class VideoSource(ABC):
         self.notices: list[str] = []
 
     @abstractmethod
-    def frames(self, start: int = 0) -> Iterator[Frame]:
+    def frames(self, start: int = 0) -> Generator[Frame, None, None]:
         """Yield the frames in order, from the one with index ``start``; ends at the last readable one.
 
         Raises:
@@ -118,7 +118,7 @@ class VideoFile(VideoSource):
             fps, frames = _rate_and_count(capture)
         super().__init__(VideoInfo(path, width, height, fps, frames, frames / fps))
 
-    def frames(self, start: int = 0) -> Iterator[Frame]:
+    def frames(self, start: int = 0) -> Generator[Frame, None, None]:
         """See :meth:`VideoSource.frames`."""
         self.notices.clear()
         info, index = self.info, -1
@@ -166,7 +166,7 @@ class PictureFolder(VideoSource):
         count = len(self._files)
         super().__init__(VideoInfo(path, width, height, fps, count, count / fps))
 
-    def frames(self, start: int = 0) -> Iterator[Frame]:
+    def frames(self, start: int = 0) -> Generator[Frame, None, None]:
         """See :meth:`VideoSource.frames`."""
         self.notices.clear()
         if self._assumed:

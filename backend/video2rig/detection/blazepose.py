@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from .. import weights
 from ..device import cpu_threads
+from ..keypoints import KEYPOINT_SETS
 from .boxes import MIN_OVERLAP, Boxes, anchor_centres, merge, weighted_nms
 from .circles import same_body
 from .crops import (
@@ -28,6 +29,7 @@ from .crops import (
     crop_to_image,
     letterbox,
     letterbox_frame,
+    mirror,
     roi_of_circles,
     sample_crops,
     tile_windows,
@@ -45,12 +47,20 @@ LANDMARK_SIZE = 256
 LANDMARK_COUNT = 39  # 33 of the body, hip centre and circle point of the next crop, 4 unused
 BODY_LANDMARKS = 33
 HIP_CENTRE, CIRCLE_POINT = 33, 34
-CROP_MARGIN = 1.25
+CROP_MARGIN = 1.25  # of a crop around a circle that is only roughly right
+LOOK_MARGIN = 1.1  # of one that is: the body is larger in it, and left and right are told apart far more often
 HEATMAP_KERNEL = 7
 HEATMAP_MIN_CONFIDENCE = 0.5
 MIN_PERSON = 0.8  # of a crop around a detection: textures reach 0.77
 SETTLED = 0.15  # in radii: landmarks that move a circle further are taken again, in the circle that they gave
 GPU_BATCH = 64  # frames or crops a network call
+
+_NAMES = KEYPOINT_SETS["blazepose_33"]
+# of every landmark, the one that a mirrored person has in its place
+_OTHER = {"left": "right", "right": "left"}
+MIRRORED = [_NAMES.index("_".join(_OTHER.get(word, word) for word in name.split("_"))) for name in _NAMES] + list(
+    range(BODY_LANDMARKS, LANDMARK_COUNT)
+)
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -143,10 +153,11 @@ class BlazePose(nn.Module):
 
     def look(self, images: Tensor, circles: Tensor, frame: Tensor) -> People:
         """Landmarks in R circles [R,4] px of images [B,H,W,3]; frame [R] says which image each circle is of."""
-        if not len(frame):
-            empty = np.zeros((0, BODY_LANDMARKS, 3), np.float32)
-            return People(empty[:, 0, 0], np.zeros((0, 4)), empty[..., :2], empty[..., 0], empty)
-        return self.landmarks(images, roi_of_circles(circles.float(), CROP_MARGIN), frame).people()
+        return self.landmarks(images, roi_of_circles(circles.float(), LOOK_MARGIN), frame).people()
+
+    def look_mirrored(self, images: Tensor, circles: Tensor, frame: Tensor) -> People:
+        """The same through mirrored crops."""
+        return self.landmarks(images, roi_of_circles(circles.float(), LOOK_MARGIN), frame, mirrored=True).people()
 
     def _people(self, images: Tensor, found: list[Boxes]) -> list[People]:
         """Landmarks of everyone; a detector's circle is rough: they are taken again where they disagree with it."""
@@ -162,7 +173,11 @@ class BlazePose(nn.Module):
         return [_distinct(people.picked(frame == i)) for i in range(len(found))]
 
     def _look(self, images: Tensor, circles: np.ndarray, frame: np.ndarray) -> People:
-        return self.look(images, torch.from_numpy(circles).to(self.device), torch.from_numpy(frame).to(self.device))
+        if not len(frame):
+            empty = np.zeros((0, BODY_LANDMARKS, 3), np.float32)
+            return People(empty[:, 0, 0], np.zeros((0, 4)), empty[..., :2], empty[..., 0], empty)
+        roi = roi_of_circles(torch.from_numpy(circles).to(self.device, torch.float32), CROP_MARGIN)
+        return self.landmarks(images, roi, torch.from_numpy(frame).to(self.device)).people()
 
     # ---- the detector ---------------------------------------------------------------------------------------------
 
@@ -211,32 +226,38 @@ class BlazePose(nn.Module):
 
     # ---- landmarks ------------------------------------------------------------------------------------------------
 
-    def landmarks(self, images: Tensor, roi: Roi, frame: Tensor) -> Landmarks:
-        """Landmarks of R >= 1 crops; images [B,H,W,3] uint8 RGB, frame [R] says which image each crop is of."""
+    def landmarks(self, images: Tensor, roi: Roi, frame: Tensor, mirrored: bool = False) -> Landmarks:
+        """Landmarks of R >= 1 crops; images [B,H,W,3] uint8 RGB, frame [R] says which image each crop is of.
+
+        `mirrored` shows the network mirrored crops; the landmarks are those of the image as it is.
+        """
         if self._on_gpu:
             rows = torch.arange(len(frame), device=self.device).split(GPU_BATCH)
-            parts = [self._batch_landmarks(images, Roi(*(t[r] for t in roi)), frame[r]) for r in rows]
+            parts = [self._batch_landmarks(images, Roi(*(t[r] for t in roi)), frame[r], mirrored) for r in rows]
         else:
             parts = self._map(
-                lambda r: self._one_landmarks(images, Roi(*(t[r : r + 1] for t in roi)), int(frame[r])),
+                lambda r: self._one_landmarks(images, Roi(*(t[r : r + 1] for t in roi)), int(frame[r]), mirrored),
                 range(len(frame)),
             )
         return Landmarks(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
     @torch.inference_mode()
-    def _batch_landmarks(self, images: Tensor, roi: Roi, frame: Tensor) -> Landmarks:
-        return self._place(sample_crops(images, roi, frame, LANDMARK_SIZE), roi)
+    def _batch_landmarks(self, images: Tensor, roi: Roi, frame: Tensor, mirrored: bool) -> Landmarks:
+        return self._place(sample_crops(images, roi, frame, LANDMARK_SIZE, mirrored), roi, mirrored)
 
     @torch.inference_mode()
-    def _one_landmarks(self, images: Tensor, roi: Roi, frame: int) -> Landmarks:
-        return self._place(warp_crop(images[frame].numpy(), roi, LANDMARK_SIZE), roi)
+    def _one_landmarks(self, images: Tensor, roi: Roi, frame: int, mirrored: bool) -> Landmarks:
+        return self._place(warp_crop(images[frame].numpy(), roi, LANDMARK_SIZE, mirrored), roi, mirrored)
 
-    def _place(self, crops: Tensor, roi: Roi) -> Landmarks:
+    def _place(self, crops: Tensor, roi: Roi, mirrored: bool) -> Landmarks:
         raw, person, heatmap, world = self._networks[1](crops)
         raw = raw.unflatten(1, (LANDMARK_COUNT, 5))
         place = refine(raw[..., :2] / LANDMARK_SIZE, heatmap)
         depth = raw[..., 2] / LANDMARK_SIZE * roi.size[:, None]
         world = world.unflatten(1, (LANDMARK_COUNT, 3))
+        if mirrored:
+            raw, place, depth, world = (column[:, MIRRORED] for column in (raw, mirror(place), depth, world))
+            world = world * world.new_tensor([-1.0, 1.0, 1.0])
         return Landmarks(
             points=torch.cat([crop_to_image(place, roi), depth[..., None]], -1),
             visibility=raw[..., 3].sigmoid(),

@@ -59,8 +59,11 @@ def between(a: np.ndarray, b: np.ndarray, part: np.ndarray) -> np.ndarray:
 
 
 def smoothed(circles: np.ndarray, sigma: float, reach: int) -> np.ndarray:
-    """Circles [T,4] smoothed over time without lag: each the middle of a Gaussian-weighted line, `sigma` frames wide
-    and cut off `reach` frames away; NaN where there is none, which others then do without."""
+    """Circles [T,4], or any rows [T,C], smoothed over time without lag; NaN where there are none, as they were.
+
+    Each is the middle of a line through those around it, with Gaussian weights `sigma` frames wide and cut off `reach`
+    frames away. A line, not a mean, so that steady motion is not pulled back at the ends and beside gaps.
+    """
     count = len(circles)
     there = np.isfinite(circles).all(-1)
     values = np.where(there[:, None], circles, 0.0)

@@ -54,16 +54,22 @@ def crop_to_image(points: Tensor, roi: Roi) -> Tensor:
     return roi.centre[:, None] + turn(points - 0.5, roi.angle) * roi.size[:, None, None]
 
 
-def sample_crops(images: Tensor, roi: Roi, frame: Tensor, n: int) -> Tensor:
+def mirror(points: Tensor) -> Tensor:
+    """Points [R,K,2] of a crop (0..1) in the mirrored crop, and back."""
+    return torch.stack([1 - points[..., 0], points[..., 1]], -1)
+
+
+def sample_crops(images: Tensor, roi: Roi, frame: Tensor, n: int, mirrored: bool = False) -> Tensor:
     """Crops [R,3,n,n] in 0..1 of images [B,H,W,3] uint8, bilinear, black outside; frame [R] picks the image.
 
-    Reads only the pixels it needs, so that no frame is ever converted to floats as a whole.
+    `mirrored` swaps the crop's left and right. Only the pixels that are needed are read, so that no frame is ever
+    converted to floats as a whole.
     """
     count, height, width, _ = images.shape
     step = torch.arange(n, device=images.device) / n
     v, u = torch.meshgrid(step, step, indexing="ij")
     grid = torch.stack([u, v], -1).reshape(1, -1, 2).expand(len(frame), -1, -1)
-    where = crop_to_image(grid, roi)  # [R,n*n,2]
+    where = crop_to_image(mirror(grid) if mirrored else grid, roi)  # [R,n*n,2]
     low = where.floor()
     part = where - low
     flat = images.reshape(count * height * width, 3)
@@ -77,16 +83,18 @@ def sample_crops(images: Tensor, roi: Roi, frame: Tensor, n: int) -> Tensor:
     return (total / 255).reshape(len(frame), n, n, 3).permute(0, 3, 1, 2)
 
 
-def warp_crop(image: np.ndarray, roi: Roi, n: int) -> Tensor:
+def warp_crop(image: np.ndarray, roi: Roi, n: int, mirrored: bool = False) -> Tensor:
     """`sample_crops` of one crop on the CPU, ten times as fast: image [H,W,3] uint8, a Roi of one -> [1,3,n,n].
 
     OpenCV rounds places to 1/32 px and colours to bytes.
     """
     if max(image.shape[:2]) > WARP_MAX_SIDE:
-        return sample_crops(torch.from_numpy(image)[None], roi, torch.zeros(1, dtype=torch.long), n)
+        return sample_crops(torch.from_numpy(image)[None], roi, torch.zeros(1, dtype=torch.long), n, mirrored)
     x, y, size, angle = *roi.centre[0].tolist(), float(roi.size[0]), float(roi.angle[0])
     c, s = size / n * math.cos(angle), size / n * math.sin(angle)
-    to_image = np.array([[c, -s, x - (c - s) * n / 2], [s, c, y - (s + c) * n / 2]])
+    to_image: np.ndarray = np.array([[c, -s, x - (c - s) * n / 2], [s, c, y - (s + c) * n / 2]])
+    if mirrored:
+        to_image = np.column_stack([-to_image[:, 0], to_image[:, 1], to_image[:, 2] + n * to_image[:, 0]])
     crop = cv2.warpAffine(image, to_image, (n, n), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
     # bytes with the channels last, as the network likes its input
     return torch.from_numpy(crop)[None].float().div_(255).permute(0, 3, 1, 2)

@@ -81,3 +81,12 @@ class TilingDetector(CropDetector, Protocol):
     def find_small(self, images: Tensor) -> list[People]:
         """`find`, with a closer look at parts of the frames."""
         ...
+
+
+@runtime_checkable
+class MirroringDetector(CropDetector, Protocol):
+    """Also looks at people in a mirror, where networks err another way: the mean of both errs less."""
+
+    def look_mirrored(self, images: Tensor, circles: Tensor, frame: Tensor) -> People:
+        """`look`, through mirrored crops; the result is in the image as it is, left being left."""
+        ...

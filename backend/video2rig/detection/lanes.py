@@ -47,28 +47,29 @@ class Lane:
         """Note what was seen in circles [N,4] of frames [N]."""
         rows = self._rows(frames)
         self._used[rows], self._measured[rows] = circles, people.circle
-        self.set_settled(frames, people)
-
-    def set_settled(self, frames: np.ndarray, people: People) -> None:
-        """Note the keypoints of frames [N], instead of any before."""
-        rows = self._rows(frames)
         columns = [people.positions, people.confidence, *([] if people.world is None else [people.world])]
         if not self._seen:
             self._seen = [_unknown(len(self._expected), column, k == 1) for k, column in enumerate(columns)]
         for whole, part in zip(self._seen, columns, strict=True):
             whole[rows] = part
 
-    def drop(self, frames: np.ndarray) -> None:
-        """Note that nobody is there in frames [N] after all."""
-        if self._seen:
-            for k, column in enumerate(self._seen):
-                column[self._rows(frames)] = 0 if k == 1 else np.nan
+    def blend(self, frames: np.ndarray, people: People, old: np.ndarray) -> None:
+        """Note what a second look saw in frames [N]: `old` [N,K] 0..1 is how much of the first one counts."""
+        columns = [people.positions, people.confidence, *([] if people.world is None else [people.world])]
+        rows = frames - self.start
+        for whole, part in zip(self._seen, columns, strict=True):
+            weight = old if part.ndim == 2 else old[..., None]
+            whole[rows] = weight * whole[rows] + (1 - weight) * part
 
     def positions_at(self, frame: int) -> np.ndarray | None:
         """Keypoints [K,2] px in a frame; None where they are not known."""
         if not self._seen or not self.start <= frame < self.end:
             return None
         return self._seen[0][frame - self.start]
+
+    def positions(self, frames: np.ndarray) -> np.ndarray:
+        """Keypoints [N,K,2] px in frames [N] where something was seen."""
+        return self._seen[0][frames - self.start]
 
     def results(self, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Positions [count,K,2] px, confidence [count,K] and world [count,K,3] m (None where nothing is known of

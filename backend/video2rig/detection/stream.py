@@ -7,8 +7,9 @@ Three stages, each a fixed number of frames behind the one before it, so that fr
    are looked at where they are expected. Between key frames circles are interpolated.
 2. Every frame of the wanted people: keypoints in circles that are smoothed over time without lag. A network's depth
    answers to the smallest shift of its crop, so calm crops make calm depth.
-3. Where those keypoints say that the body is elsewhere (fast motion), once more in the circles that they gave, again
-   smoothed. The nearer the first circles were, the less of the way to the second is gone: no step from frame to frame.
+3. Once more in the circles that those keypoints gave, again smoothed, and in a mirror where the detector can do that.
+   The mean of both looks counts; where the body moved fast and the first look's circle was far from it, the second
+   alone, without a step from frame to frame.
 
 On a GPU each stage of a chunk is a few batches, and none goes frame by frame. Chunks begin at fixed frames: what comes
 out does not depend on how the stream was cut into pushes. A detector that cannot look at one person (no `CropDetector`)
@@ -27,8 +28,8 @@ from torch import Tensor
 from ..errors import Video2RigError
 from ..person import PersonChoice, PersonError
 from .choice import Largest, distance_to_point, may_be_wanted
-from .circles import apart, between, growth, moved, same_body, smoothed, turned
-from .detector import CropDetector, Detector, People, TilingDetector
+from .circles import apart, between, growth, moved, radius, same_body, smoothed, turned
+from .detector import CropDetector, Detector, MirroringDetector, People, TilingDetector
 from .lanes import Lane
 from .tracking import MIN_PERSON, KeyFrame, Tracker
 
@@ -37,13 +38,16 @@ TILE_SECONDS = 0.5  # from one look for small people to the next
 SMOOTHING_SECONDS, MOST_REACH = 0.07, 12  # standard deviation of a circle's smoothing; frames to either side
 CPU_CHUNK, GPU_CHUNK = 16, 128  # frames
 NEAR = 0.25  # radii from the point that was clicked to the person
-# of the second look: shift (parts of the circle's diameter), scale, turn (rad); any first few of them
-CROPS = (
+FAR = 0.15  # radii, |log| of the size and radians together: from one to two of it the first look counts less and less
+AGREE = 0.1  # radii: a keypoint that both looks place further apart is the second one's alone, not between the two
+SEARCH = 1.15  # how much larger the circle is in which someone is looked for who was missed
+DEPTH_SECONDS = 0.02  # standard deviation of the world landmarks' smoothing: below human motion, above their jitter
+# views of the second look: shift (parts of the circle's diameter), scale, turn (rad); every other one is mirrored
+VIEWS = (
     ((0.0, 0.0), 1.0, 0.0),
-    ((0.025, 0.0), 1.03, 0.05),
-    ((-0.025, 0.0), 0.97, -0.05),
-    ((0.0, 0.025), 1.06, -0.05),
-    ((0.0, -0.025), 0.95, 0.05),
+    ((0.02, 0.0), 1.03, 0.05),
+    ((-0.02, 0.0), 0.97, -0.05),
+    ((0.0, 0.02), 1.06, -0.05),
 )
 
 
@@ -74,9 +78,8 @@ class PeopleStream:
         fps: float,
         person: PersonChoice,
         *,
-        crops: int | None = None,
+        views: int | None = None,
         chunk: int | None = None,
-        tolerance: float = 0.0,
     ) -> None:
         """Begin a stream.
 
@@ -84,10 +87,10 @@ class PeopleStream:
             detector: Finds the people; a `CropDetector` looks at the wanted ones in every frame.
             fps: Frames a second: sets the time constants, which are given in seconds.
             person: Whom to follow; its point is in pixels of the images that will be pushed.
-            crops: 1 to 5: in how many slightly different crops every frame is looked at; their mean takes jitter out
-                of the depth. None takes all on a GPU, where they are cheap, and one on a CPU.
+            views: 1 to 4: of how many views of a person, slightly different and some of them mirrored, the second
+                look takes the mean; it makes all of them calmer. None takes all on a GPU, where they are cheap, and one
+                on a CPU.
             chunk: Frames that are worked on at once; None takes what suits the device.
-            tolerance: In radii: circles that are wrong by less are not looked at again. Takes one of several crops.
 
         Raises:
             StreamError: A number is out of range.
@@ -95,16 +98,15 @@ class PeopleStream:
         if not (math.isfinite(fps) and fps > 0):
             raise StreamError(f"the frame rate is {fps}; it must be a positive number")
         on_cpu = detector.device.type == "cpu"
-        self._crops = crops if crops is not None else 1 if on_cpu else len(CROPS)
-        if not 1 <= self._crops <= len(CROPS):
-            raise StreamError(f"{crops} crops a frame were asked for; 1 to {len(CROPS)} are possible")
+        self._views = views if views is not None else 1 if on_cpu else len(VIEWS)
+        if not 1 <= self._views <= len(VIEWS):
+            raise StreamError(f"{views} views of a person were asked for; 1 to {len(VIEWS)} are possible")
         chunk = chunk if chunk is not None else CPU_CHUNK if on_cpu else GPU_CHUNK
         if chunk < 1:
             raise StreamError(f"chunks of {chunk} frames were asked for; at least 1 is needed")
         self._detector, self._fps, self._person = detector, fps, person
         self._looker = detector if isinstance(detector, CropDetector) else None
         self._tiler = detector if isinstance(detector, TilingDetector) else None
-        self._tolerance = tolerance
         self._key_every = min(max(1, round(KEY_SECONDS * fps)), MOST_KEY_FRAMES) if self._looker else 1
         self._tile_every = max(1, round(TILE_SECONDS * fps / self._key_every))
         self._chunk = self._key_every * math.ceil(chunk / self._key_every)
@@ -186,7 +188,7 @@ class PeopleStream:
                     f"nobody stands at {x:g},{y:g} after {time:g} s, although {_count(self.seen())} seen in the "
                     f"{self._pushed / self._fps:.1f} s of the video"
                 )
-        return [Tracked(lane.number, *lane.results(self._pushed)) for lane in lanes]
+        return [self._calm(lane.number, *lane.results(self._pushed)) for lane in lanes]
 
     def seen(self) -> int:
         """How many people were tracked so far."""
@@ -204,7 +206,15 @@ class PeopleStream:
                 if whole is not None and part is not None:
                     whole[own] = part[own]
         numbers = [self._lanes[key].number for key in keys[np.argsort(-counts, kind="stable")].tolist()]
-        return [Tracked(next((number for number in numbers if number), 1), *columns)]
+        return [self._calm(next((number for number in numbers if number), 1), *columns)]
+
+    def _calm(self, number: int, positions: np.ndarray, confidence: np.ndarray, world: np.ndarray | None) -> Tracked:
+        """With the jitter of the world landmarks smoothed away."""
+        sigma = DEPTH_SECONDS * self._fps
+        if world is not None:
+            rows = world.reshape(len(world), -1)
+            world = smoothed(rows, sigma, max(1, math.ceil(3 * sigma))).astype(np.float32).reshape(world.shape)
+        return Tracked(number, positions, confidence, world)
 
     # ---- stage by stage -------------------------------------------------------------------------------------------
 
@@ -246,7 +256,7 @@ class PeopleStream:
 
             def look(circles: np.ndarray, slot: Tensor = slot) -> People:
                 assert looker is not None and self._ring is not None
-                where = torch.from_numpy(circles).to(self._ring.device)
+                where = torch.from_numpy(moved(circles, (0.0, 0.0), SEARCH, 0.0)).to(self._ring.device)
                 return looker.look(self._ring, where, slot.expand(len(circles)))
 
             now = tracker.step(frame, found, look if looker is not None else None)
@@ -372,54 +382,54 @@ class PeopleStream:
         return result
 
     def _look_again(self, looker: CropDetector, end: int) -> None:
-        """Stage 3: the same, in circles smoothed over those that the keypoints gave."""
+        """Stage 3: once more, in circles smoothed over those that the keypoints gave; the mean of both looks counts,
+        or the second alone where the first was in a circle that is far from the second's."""
         first, reach = self._settled, self._reach
         if end <= first:
             return
-        jobs = []
+        jobs, trust = [], []
         for lane in self._lanes.values():
             measured = lane.measured(first - reach, end + reach)
-            there = np.isfinite(measured[reach:-reach]).all(-1)
-            if not there.any():
-                continue
-            better = smoothed(measured, self._sigma, reach)[reach:-reach]
-            used = lane.used(first, end)
-            with np.errstate(invalid="ignore"):
-                wrong = apart(used, better) + growth(used, better) + np.abs(turned(used, better))
-            part = np.ones(len(wrong)) if self._crops > 1 or self._tolerance <= 0 else wrong / self._tolerance - 1
-            part = np.where(there, np.clip(part, 0, 1), 0)
-            want = part > 0
+            want = np.isfinite(measured[reach:-reach]).all(-1)
             if want.any():
-                crop = np.full_like(better, np.nan)
-                crop[want] = between(used[want], better[want], part[want])
+                crop = smoothed(measured, self._sigma, reach)[reach:-reach]
+                used = lane.used(first, end)[want]
+                wrong = apart(used, crop[want]) + growth(used, crop[want]) + np.abs(turned(used, crop[want]))
                 jobs.append((lane, crop, want))
-        for (lane, _, want), seen in zip(jobs, self._look(looker, jobs, first, self._crops), strict=True):
+                trust.append(np.clip(2 - wrong / FAR, 0, 1))
+        views = self._look(looker, jobs, first, self._views)
+        for (lane, crop, want), part, seen in zip(jobs, trust, views, strict=True):
             rows, there = first + np.flatnonzero(want), seen.score >= MIN_PERSON
-            lane.set_settled(rows[there], seen.picked(there))
-            lane.drop(rows[~there])
+            there &= ~self._is_another(lane, seen.circle, crop[want], first, rows - first)
+            rows, seen, part = rows[there], seen.picked(there), part[there] / (part[there] + self._views)
+            away = np.linalg.norm(seen.positions - lane.positions(rows), axis=-1) / radius(seen.circle)[:, None]
+            lane.blend(rows, seen, part[:, None] * np.exp(-((away / AGREE) ** 2)))
         self._settled = end
 
     def _look(
-        self, looker: CropDetector, jobs: list[tuple[Lane, np.ndarray, np.ndarray]], first: int, crops: int = 1
+        self, looker: CropDetector, jobs: list[tuple[Lane, np.ndarray, np.ndarray]], first: int, views: int = 0
     ) -> list[People]:
-        """What stands in circles [T,4] of some frames [T] from `first` on, lane by lane; the mean of several crops."""
+        """What stands in circles [T,4] of some frames [T] from `first` on, lane by lane: as it is, or the mean of so
+        many other views of it."""
         assert self._ring is not None
         if not jobs:
             return []
         circles = np.concatenate([crop[want] for _, crop, want in jobs])
         slots = np.concatenate([(first + np.flatnonzero(want)) % len(self._ring) for _, _, want in jobs])
-        tries = np.concatenate([moved(circles, *CROPS[k]) for k in range(crops)])
-        device = self._ring.device
-        seen = looker.look(
-            self._ring, torch.from_numpy(tries).to(device), torch.from_numpy(np.tile(slots, crops)).to(device)
-        )
+        frames = torch.from_numpy(slots).to(self._ring.device)
+        looks = [(looker.look, circles)]
+        if views:
+            other = looker.look_mirrored if isinstance(looker, MirroringDetector) else looker.look
+            looks = [((other, looker.look)[k % 2], moved(circles, *VIEWS[k])) for k in range(views)]
+        parts = [look(self._ring, torch.from_numpy(c).to(self._ring.device), frames) for look, c in looks]
+
+        def mean(*columns: np.ndarray) -> np.ndarray:
+            return np.mean(columns, axis=0)
+
+        score, circle, positions, confidence, world = zip(*parts, strict=True)
+        depth = None if parts[0].world is None else mean(*world)
+        seen = People(mean(*score), mean(*circle), mean(*positions), mean(*confidence), depth)
         cuts = np.cumsum([int(want.sum()) for _, _, want in jobs])[:-1]
-
-        def mean(column: np.ndarray) -> np.ndarray:
-            return column.reshape(crops, len(circles), *column.shape[1:]).mean(0)
-
-        world = None if seen.world is None else mean(seen.world)
-        seen = People(mean(seen.score), mean(seen.circle), mean(seen.positions), mean(seen.confidence), world)
         return [seen.picked(rows) for rows in np.split(np.arange(len(circles)), cuts)]
 
     def _point(self, end: int) -> None:

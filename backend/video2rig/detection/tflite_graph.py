@@ -11,6 +11,7 @@ while building. The batch of 1 that the file was written with becomes whatever b
 from __future__ import annotations
 
 import struct
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -76,9 +77,13 @@ class TFLiteGraph(nn.Module):
 
 def frozen(graph: TFLiteGraph, size: int) -> Callable[[Tensor], tuple[Tensor, ...]]:
     """The graph recorded for single images [1,3,size,size] on the CPU: a tenth faster, and threads that run it at the
-    same time do not wait for Python's lock between its operators. Its results are the graph's own, to rounding."""
+    same time do not wait for Python's lock between its operators. Its results are the graph's own, to rounding.
+
+    Torch calls its recorder deprecated; what it recommends instead needs a compiler on the user's machine.
+    """
     example = torch.zeros(1, 3, size, size).contiguous(memory_format=torch.channels_last)
-    with torch.inference_mode():
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
         traced = torch.jit.trace(graph, example, check_trace=False)
         assert isinstance(traced, torch.jit.ScriptModule)
         return torch.jit.freeze(traced.eval())

@@ -13,13 +13,13 @@ Here are no networks and no pictures: `PeopleStream` feeds both in.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from .circles import MAX_GROWTH, apart, growth, radius, same_body
+from .circles import MAX_GROWTH, apart, growth, moved, radius, same_body, turned
 from .detector import People
 
 ACCELERATION = 4.0  # radii squared a second cubed: the power of the white acceleration
@@ -39,6 +39,9 @@ LOST_SECONDS = 1.5  # a track is kept this long without being seen
 LOOK_SECONDS = 0.7  # and looked for in its place for this long
 HIDDEN_SECONDS = 3.0  # where another track stands in its place, it is kept, and looked for, this long
 CONFIRMED_SECONDS = 0.1  # from the first sighting to the one that gives a track its number
+CROWDED = 1.0  # radii: a track that began this near to another one may be a part of the same body
+CROWDED_SIGHTINGS = 5  # and needs this many in a row for its number
+SPIN_GAIN, SPIN_SECONDS = 0.5, 0.2  # how much of the turning is new at a sighting; how fast it fades without any
 
 Look = Callable[[np.ndarray], People]
 """Circles [R,4] px of the current frame -> what stands in them, in their order."""
@@ -55,6 +58,8 @@ class Track:
         positions, confidence: [K,2] px and [K] of their last pose, or None. score: 0..1 of the last sighting.
         born, last: Frames of the first and last sighting. sightings: How many there were.
         seen: Whether they were seen in the current key frame. hidden: Whether someone else stands in their place.
+        spin: rad a second by which they turn in the picture. crowded: Whether someone else was near at the first
+            sighting. row: Of what was found in the current key frame; -1 where they were not found.
     """
 
     key: int
@@ -70,7 +75,9 @@ class Track:
     number: int = 0
     seen: bool = True
     hidden: bool = False
-    row: int = field(default=-1)
+    spin: float = 0.0
+    crowded: bool = False
+    row: int = -1
 
 
 class KeyFrame(NamedTuple):
@@ -170,12 +177,13 @@ class Tracker:
             size = float(radius(circle))
             covariance = size**2 * np.diag([PLACE_NOISE**2, FIRST_SPEED**2])
             track = Track(self._keys, circle, np.zeros(2), covariance, self._frame, self._frame, 0.0)
+            track.crowded = bool(seen) and bool((apart(circle, np.array(seen)) < CROWDED).any())
             self._keys += 1
             _take(track, found, row, row)
             self.tracks.append(track)
 
     def _see(self, track: Track, people: People, row: int, found_row: int) -> None:
-        _correct(track, people.circle[row])
+        _correct(track, people.circle[row], (self._frame - track.last) / self._fps)
         track.last = self._frame
         track.sightings += 1
         _take(track, people, row, found_row)
@@ -184,8 +192,8 @@ class Tracker:
         return (self._frame - track.last) / self._fps
 
     def _stays(self, track: Track) -> bool:
-        if track.seen:
-            return True
+        if track.seen or not track.number:
+            return track.seen  # one sighting in doubt, and not even a second
         # less than half a radius outside of the frame
         margin = float(radius(track.circle)) / 2
         x, y = track.circle[:2]
@@ -194,7 +202,8 @@ class Tracker:
 
     def _number(self, at_the_end: bool = False) -> None:
         for track in sorted(self.tracks, key=lambda track: track.key):
-            confirmed = track.sightings >= 2 and track.last - track.born >= CONFIRMED_SECONDS * self._fps
+            enough = track.sightings >= (CROWDED_SIGHTINGS if track.crowded else 2)
+            confirmed = enough and track.last - track.born >= CONFIRMED_SECONDS * self._fps
             if track.number == 0 and (confirmed or (at_the_end and track.seen)):
                 self._numbers += 1
                 track.number = self._numbers
@@ -211,10 +220,12 @@ def _take(track: Track, people: People, row: int, found_row: int) -> None:
 
 def _predict(track: Track, seconds: float) -> None:
     hip = track.circle[:2] + seconds * track.velocity
-    moved = hip - track.circle[:2]
-    track.circle = np.concatenate([hip, track.circle[2:]])
+    shift = hip - track.circle[:2]
+    turn = track.spin * seconds
+    track.spin *= np.exp(-seconds / SPIN_SECONDS)
+    track.circle = np.concatenate([hip, moved(track.circle, (0.0, 0.0), 1.0, turn)[2:]])
     if track.positions is not None:
-        track.positions = track.positions + moved
+        track.positions = track.positions + shift
     power = ACCELERATION * float(radius(track.circle)) ** 2
     track.covariance = grown(track.covariance, seconds, power)
 
@@ -226,8 +237,9 @@ def grown(covariance: np.ndarray, seconds: float, power: float) -> np.ndarray:
     return step @ covariance @ step.T + power * noise
 
 
-def _correct(track: Track, circle: np.ndarray) -> None:
-    """Take a measured circle: hips filtered for the velocity alone, for the circle itself is where the body is."""
+def _correct(track: Track, circle: np.ndarray, seconds: float) -> None:
+    """Take a circle measured so long after the last one: it is where the body is, and filtered for the speeds alone."""
+    track.spin += SPIN_GAIN * float(turned(track.circle, circle)) / seconds
     noise = (PLACE_NOISE * float(radius(circle))) ** 2
     gain = track.covariance[:, 0] / (track.covariance[0, 0] + noise)
     track.velocity = track.velocity + gain[1] * (circle[:2] - track.circle[:2])
