@@ -31,12 +31,15 @@ def colours(count: int) -> np.ndarray:
 def draw(height: int, width: int, people: list[np.ndarray], radius: float = 4.0) -> np.ndarray:
     """An image [height,width,3] uint8 of people [K,2] px, each keypoint a dot; NaN is left out."""
     image = np.full((height, width, 3), GREY)
-    y, x = np.mgrid[:height, :width]
     for positions in people:
         for (at_x, at_y), colour in zip(positions, colours(len(positions)), strict=True):
-            if np.isfinite(at_x + at_y):
-                cover = np.clip(radius + 0.5 - np.hypot(x - at_x, y - at_y), 0, 1)[..., None]
-                image = image * (1 - cover) + colour * cover
+            if not np.isfinite(at_x + at_y):
+                continue
+            left, top = (max(0, int(np.floor(at - radius - 1))) for at in (at_x, at_y))
+            patch = image[top : int(at_y + radius + 2), left : int(at_x + radius + 2)]
+            y, x = np.mgrid[top : top + patch.shape[0], left : left + patch.shape[1]]
+            cover = np.clip(radius + 0.5 - np.hypot(x - at_x, y - at_y), 0, 1)[..., None]
+            patch[:] = patch * (1 - cover) + colour * cover
     return np.round(image).astype(np.uint8)
 
 

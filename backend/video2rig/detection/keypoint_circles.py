@@ -73,7 +73,7 @@ def circles(positions: np.ndarray, confidence: np.ndarray, set_name: str) -> np.
         _centre(seen),
     )
     farthest = np.nan_to_num(np.linalg.norm(seen - hips[:, None], axis=-1)).max(1, initial=0.0)
-    radius = np.maximum(MARGIN * farthest, RADIUS * height)
+    radius = np.where(np.isfinite(hips[:, 0]), np.maximum(MARGIN * farthest, RADIUS * height), np.nan)
     return np.concatenate([hips, up * radius[:, None]], 1)
 
 

@@ -65,6 +65,12 @@ def installed() -> bool:
     return False
 
 
+def _threads() -> int:
+    """As many as torch takes: OMP_NUM_THREADS, if set to a number, wins."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return int(told) if told.isdecimal() and int(told) > 0 else cpu_threads()
+
+
 class OnnxSession:
     """A network with one input of floats.
 
@@ -84,7 +90,7 @@ class OnnxSession:
         module = runtime()
         options = module.SessionOptions()
         # one pool of threads for the cores that torch uses too; they sleep while torch works instead of spinning
-        options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or cpu_threads())
+        options.intra_op_num_threads = _threads()
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3

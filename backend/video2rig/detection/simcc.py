@@ -32,6 +32,8 @@ MEAN, DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of red, 
 SPLIT = 2  # bins a pixel of the crop
 PADDING = 1.25  # a box of the training is so much higher than the person
 REACH = 2  # bins beside the highest one from which its place between bins is read
+SEEN = 0.3  # keypoints that are less sure say nothing of where the body is (as RTMPose's own tools have it)
+NOWHERE = 1e-3  # confidence of a keypoint that the network sees nowhere; its place is where it would rather have it
 SETTLED = 0.15  # in radii: keypoints that move a circle further are taken again, in the circle that they gave
 SAME_PERSON = 0.15  # mean distance of the keypoints, in radii of the circle, below which two are one person
 CPU_BATCH, GPU_BATCH = 4, 32
@@ -67,7 +69,7 @@ class Shape:
 
 
 class SimCC:
-    """One of these networks, with what finds people for it: a `TilingDetector`.
+    """One of these networks, with what finds people for it: a `TilingDetector` and a `MirroringDetector`.
 
     Attributes:
         shape: What it takes and says. keypoint_set: The set whose order its keypoints have.
@@ -82,8 +84,10 @@ class SimCC:
         check(session, shape)
         self.shape, self.keypoint_set = shape, shape.keypoint_set
         self._session, self._finder = session, finder
+        names = KEYPOINT_SETS[shape.keypoint_set]
         body = set(KEYPOINT_SETS["coco_17"])
-        self._body = [k for k, name in enumerate(KEYPOINT_SETS[shape.keypoint_set]) if name in body]
+        self._body = [k for k, name in enumerate(names) if name in body]
+        self._twins = [names.index(_other_side(name)) for name in names]
 
     @classmethod
     def load(cls, path: Path, shape: Shape, device: torch.device | str = "cpu", finder: Finder | None = None) -> SimCC:
@@ -130,30 +134,38 @@ class SimCC:
     def _look_from(self, images: Tensor, circles: np.ndarray, frame: np.ndarray) -> People:
         return self.look(images, torch.from_numpy(circles).to(self.device), torch.from_numpy(frame).to(self.device))
 
-    @torch.inference_mode()
     def look(self, images: Tensor, circles: Tensor, frame: Tensor) -> People:
         """What stands in R circles [R,4] px of images [B,H,W,3] uint8 RGB; frame [R] says which image each is of.
 
         Crops are turned so that the circle's vector points up in them: somebody who lies or hangs upside down is seen
         as if they stood. The score is the mean confidence of the better half of COCO's 17 keypoints, so that half a
-        person is one too. Where nothing is seen the circle stays as it was.
+        person is one too. Where no keypoint is sure the circle stays as it was.
         """
+        return self._seen(images, circles, frame, mirrored=False)
+
+    def look_mirrored(self, images: Tensor, circles: Tensor, frame: Tensor) -> People:
+        """`look`, through mirrored crops; the result is in the image as it is, left being left."""
+        return self._seen(images, circles, frame, mirrored=True)
+
+    @torch.inference_mode()
+    def _seen(self, images: Tensor, circles: Tensor, frame: Tensor, mirrored: bool) -> People:
         circles = circles.float()
         known = circles.isfinite().all(-1)
         given = torch.where(known[:, None], circles, 0.0)
         rows = (slice(begin, begin + self.batch) for begin in range(0, len(frame), self.batch))
-        parts = [self._look(images, given[some], frame[some]) for some in rows]
+        parts = [self._look(images, given[some], frame[some], mirrored) for some in rows]
         count = self.shape.count
         places = torch.cat([given.new_zeros(0, count, 2), *(place for place, _ in parts)])
         confidence = torch.cat([given.new_zeros(0, count), *(sure for _, sure in parts)]) * known[:, None]
         sure = confidence.double().cpu().numpy()
         positions = np.where(sure[..., None] > 0, places.double().cpu().numpy(), np.nan)
-        circle = circles_of(positions, sure, self.keypoint_set)
-        circle = np.where((sure > 0).any(1)[:, None], circle, circles.double().cpu().numpy())
+        certain = np.where(sure >= SEEN, sure, 0.0)
+        circle = circles_of(positions, certain, self.keypoint_set)
+        circle = np.where(certain.any(1)[:, None], circle, circles.double().cpu().numpy())
         better = np.sort(sure[:, self._body], axis=1)[:, len(self._body) // 2 :]
         return People(better.mean(1), circle, positions, sure)
 
-    def _look(self, images: Tensor, circles: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
+    def _look(self, images: Tensor, circles: Tensor, frame: Tensor, mirrored: bool) -> tuple[Tensor, Tensor]:
         """Places [R,K,2] px of the images and confidence [R,K]."""
         width, height = self.shape.width, self.shape.height
         box, edge = box_of(circles, width, height), max(width, height)
@@ -165,11 +177,16 @@ class SimCC:
             crops = sample_crops(images, box, frame, edge)
         left, top = (edge - width) // 2, (edge - height) // 2
         crops = crops[:, :, top : top + height, left : left + width]
+        if mirrored:
+            crops = crops.flip(-1)
         mean, deviation = (crops.new_tensor(values)[:, None, None] / 255 for values in (MEAN, DEVIATION))
         simcc_x, simcc_y = self._session.run(((crops - mean) / deviation).contiguous())
         places, peak = decode(simcc_x, simcc_y)
+        if mirrored:
+            places = places[:, self._twins] * places.new_tensor([-1, 1]) + places.new_tensor([width - 1, 0])
+            peak = peak[:, self._twins]
         places = (places + places.new_tensor([left, top])) / edge
-        return crop_to_image(places, box), (peak / self.shape.peak).clamp(0.0, 1.0)
+        return crop_to_image(places, box), (peak / self.shape.peak).clamp(NOWHERE, 1.0)
 
 
 def check(session: OnnxSession, shape: Shape) -> None:
@@ -236,6 +253,12 @@ def _peak(rows: Tensor) -> tuple[Tensor, Tensor]:
 def blazepose_finder(model: BlazePose) -> Finder:
     """People as BlazePose's own detector finds them."""
     return lambda images, small: [boxes.circle for boxes in model.detect(images, tiles=small)]
+
+
+def _other_side(name: str) -> str:
+    """The same keypoint on the other side of the body; of one in its middle, itself."""
+    side, _, rest = name.partition("_")
+    return {"left": f"right_{rest}", "right": f"left_{rest}"}.get(side, name)
 
 
 def _distinct(people: People) -> People:
