@@ -168,7 +168,7 @@ class VIDEO2RIG_OT_import_video(Operator):
         for notice in work.take_notices():
             self.report({"WARNING"}, notice)
         device = takes[0].motion.provenance.get("device", "")
-        told = " and ".join(filter(None, [", ".join(rig.name for rig in placed.rigs[:-1]), placed.rigs[-1].name]))
+        told = placed.rigs[0].name + (f" and {len(placed.rigs) - 1} more" if len(placed.rigs) > 1 else "")
         told += f": {len(takes[0].motion)} frames" + (f", solved on {device}" if device else "")
         stays = keyframes.at_bounds_lines(placed.actors[0].action, 2) if len(takes) == 1 else []
         self.report({"INFO"}, told + (f"; at the end of their range: {', '.join(stays)}" if stays else ""))
