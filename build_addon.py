@@ -32,7 +32,18 @@ ADDON = ROOT / "blender_addon"
 BACKEND = ROOT / "backend" / "video2rig"
 BUILD = ROOT / "build"
 
-CORE_ROOTS = ("client", "launcher", "take", "settings", "bounds", "anatomy", "keypoints", "skeleton")
+CORE_ROOTS = (
+    "client",
+    "launcher",
+    "take",
+    "settings",
+    "bounds",
+    "anatomy",
+    "keypoints",
+    "skeleton",
+    "presence",
+    "take_files",
+)
 """What the add-on imports of the backend. These modules, and all that they import, run inside Blender: numpy, pyzmq
 and OpenCV are everything that they may ask for."""
 

@@ -14,11 +14,11 @@ from video2rig.human import default_human
 from video2rig.ik import BodyModel, CameraSolver
 from video2rig.ik.swaps import mirror_by_names
 from video2rig.keypoints import KEYPOINT_SETS, Keypoints, KeypointsError, has_site, sites
-from video2rig.pipeline import solve_keypoints
 from video2rig.regression import Regressor
 from video2rig.regression.hypotheses import most_plausible
 from video2rig.regression.mirror import mirror_image, predict_symmetrically
 from video2rig.settings import Settings
+from video2rig.solving import solve_keypoints
 from video2rig.take import Take
 
 WHOLE, PLACED = KEYPOINT_SETS["coco_wholebody_133"], KEYPOINT_SETS["coco_wholebody_35"]

@@ -19,7 +19,7 @@ from video2rig.keypoints import KEYPOINT_SETS, Keypoints, KeypointsError, has_si
 from video2rig.motion import Contact, MotionError, hemisphere_continuous
 from video2rig.settings import Settings, SettingsError
 from video2rig.skeleton import SkeletonError
-from video2rig.take import Take, TakeError
+from video2rig.take import Take, TakeError, pack_all, unpack_all
 
 
 @given(seeds, st.floats(0.2, 2.5), st.integers(16, 4000), st.integers(16, 4000))
@@ -114,6 +114,30 @@ def test_a_take_survives_the_disk(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [tmp_path / "take.npz"]
 
 
+def test_takes_of_several_people_survive_together() -> None:
+    takes = [dataclasses.replace(random_take(np.random.default_rng(seed)), person=seed + 1) for seed in range(3)]
+    headers, arrays = pack_all(takes)
+    again = unpack_all(json.loads(json.dumps(headers)), arrays)
+    assert [take.person for take in again] == [1, 2, 3]
+    for take, one in zip(takes, again, strict=True):
+        assert np.allclose(take.motion.rotations, one.motion.rotations, rtol=0, atol=1e-12)
+        assert np.array_equal(take.motion.root_position, one.motion.root_position)
+    for wrong in ("3.rotations", "rotations", "-1.rotations", "x.rotations", "\u0663.x", ".rotations"):
+        with pytest.raises(TakeError, match="belongs to none of 3 people"):
+            unpack_all(headers, arrays | {wrong: np.zeros(1)})
+    for broken in ([], {}, None):
+        with pytest.raises(TakeError, match="one header a person"):
+            unpack_all(broken, arrays)
+    with pytest.raises(TakeError, match="incomplete"):
+        unpack_all(headers, {name: array for name, array in arrays.items() if name != "1.times"})
+
+
+def test_a_take_of_an_older_version_is_of_the_one_person_that_was_followed() -> None:
+    header, arrays = random_take(np.random.default_rng(0)).pack()
+    del header["person"]
+    assert Take.unpack(header, arrays).person == 1
+
+
 def test_files_that_are_no_takes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TakeError, match="no file"):
         Take.load(tmp_path / "absent.npz")
@@ -176,6 +200,10 @@ def test_settings_survive_json() -> None:
         ({"smoothing_hz": float("nan")}, "smoothing_hz"),
         ({"tilt": True}, "tilt"),
         ({"regression": "no"}, "regression"),
+        ({"person": "0"}, "person is '0'; it can be 'largest'"),
+        ({"person": "12,x@1"}, "640,360@1.5"),
+        ({"person": None}, "person"),
+        ({"detector": "crystal_ball"}, "detector is 'crystal_ball'; it can be blazepose"),
         ([], "object"),
     ],
 )
