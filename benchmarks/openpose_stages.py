@@ -4,8 +4,8 @@
     python benchmarks/openpose_stages.py [--quick] [--device cuda] [--weights FILE] [--shared FOLDER]
 
 Times are of the network of Cao et al. (VGG-19 front) on one square picture, all numbers of stages in turn, the best of
-several rounds; they do not depend on the weights, which are random without --weights. Losses are the differences of each
-stage's output from that of stage 6 on real frames, of --weights and of the network with a MobileNetV2 front.
+several rounds; they do not depend on the weights, which are random without --weights. Losses are the differences of
+each stage's output from that of stage 6 on real frames, of --weights and of the network with a MobileNetV2 front.
 On a GPU the network computes in bfloat16, and its kernels are launched as one graph.
 """
 
@@ -117,7 +117,8 @@ def _times(
     work = {(count, size): _flops(count, size) for count in networks for size in sizes}
     for count in networks:
         cells = "".join(
-            f"{1e3 * spent[count, size]:10.2f} ({spent[first, size] / spent[count, size]:.2f}){work[count, size]:9.1f} G"
+            f"{1e3 * spent[count, size]:10.2f} ({spent[first, size] / spent[count, size]:.2f})"
+            f"{work[count, size]:9.1f} G"
             for size in sizes
         )
         print(f"{count} stages  {cells}")
@@ -203,7 +204,10 @@ def _losses(label: str, network: StagedNetwork, frames: Tensor) -> None:
             ]
         )
     table = np.mean(squares, axis=0)
-    print(f"\ndifference of each stage's output from the last one's, {label}, {len(frames)} frames, {frames.shape[3]} x 368")
+    print(
+        f"\ndifference of each stage's output from the last one's, {label}, {len(frames)} frames of "
+        f"{frames.shape[3]} x 368"
+    )
     print(f"{'':10}{'L2 loss a frame (sum of squares)':>36}{'RMS':>24}")
     print(f"{'':10}{'heat maps':>18}{'fields':>18}{'heat maps':>14}{'fields':>10}")
     for stage, (fields, heat, mean_fields, mean_heat) in enumerate(table, 1):

@@ -52,7 +52,9 @@ def read_clip(path: Path, height: int, every: int = 1, truth: Path | None = None
     factor = height / source.info.height
     size = (max(1, round(factor * source.info.width)), height)
     method = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-    frames = [cv2.resize(frame.image, size, interpolation=method) for frame in source.frames() if not frame.index % every]
+    frames = [
+        cv2.resize(frame.image, size, interpolation=method) for frame in source.frames() if not frame.index % every
+    ]
     people = None
     if truth is not None:
         people = _read_truth(truth, len(frames), every)

@@ -3,8 +3,8 @@
 
     python -m models.openpose_student.train VIDEO... --teacher FILE [--validation VIDEO...] [--stages 2]
 
-VIDEO is a video or a folder of pictures; nothing of them needs to be known. The teacher is the OpenPose network (.pth or
-.safetensors) or the one with a MobileNetV2 front (.pb or .npz). With --truth, people that are known in a video count
+VIDEO is a video or a folder of pictures; nothing of them needs to be known. The teacher is the OpenPose network (.pth
+or .safetensors) or the one with a MobileNetV2 front (.pb or .npz). With --truth, people that are known in a video count
 too. A run that was cut off goes on where its last epoch ended.
 """
 
@@ -159,17 +159,17 @@ def lesson(student: Student, teacher: StagedNetwork, crops: Crops, truth_weight:
         of_known = [StageOutput(output.fields[rows], output.heat[rows]) for output in outputs]
         total = total + truth_weight * sum(_weighted(output, wanted) for output in of_known)
     squares = torch.stack(
-        [torch.stack([(one - other).square().mean() for one, other in zip(output, taught, strict=True)])
-         for output in outputs]
+        [
+            torch.stack([(one - other).square().mean() for one, other in zip(output, taught, strict=True)])
+            for output in outputs
+        ]
     )
     return Loss(total, squares.detach())
 
 
 def _weighted(output: StageOutput, wanted: StageOutput) -> Tensor:
     body = 1 + BODY_WEIGHT * (1 - wanted.heat[:, -1:]).clamp(0, 1)
-    return sum(
-        ((one - other).square() * body).mean() for one, other in zip(output, wanted, strict=True)
-    )  # pyright: ignore[reportReturnType]
+    return sum(((one - other).square() * body).mean() for one, other in zip(output, wanted, strict=True))  # pyright: ignore[reportReturnType]
 
 
 def _crops(clips: list[Clip], settings: Settings, random: torch.Generator) -> Crops:
@@ -193,7 +193,9 @@ def _validate(student: Student, teacher: StagedNetwork, clips: list[Clip], setti
 
 def _check(settings: Settings, teacher: StagedNetwork) -> None:
     if settings.crops < settings.batch or settings.batch < 2:
-        raise LessonError(f"{settings.crops} crops an epoch in batches of {settings.batch}; one batch of 2 is the least")
+        raise LessonError(
+            f"{settings.crops} crops an epoch in batches of {settings.batch}; one batch of 2 is the least"
+        )
     if settings.size % teacher.multiple or settings.size < 64:
         raise LessonError(f"crops of {settings.size} pixels; they are multiples of {teacher.multiple}, 64 at least")
 
@@ -205,7 +207,9 @@ def main() -> int:
     parser.add_argument("--teacher", type=Path, required=True, metavar="FILE")
     parser.add_argument("--teacher-stages", type=int, default=6)
     parser.add_argument("--validation", type=Path, nargs="+", default=[], metavar="VIDEO")
-    parser.add_argument("--truth", type=Path, nargs="+", default=[], metavar="NPZ", help="of the first videos, in order")
+    parser.add_argument(
+        "--truth", type=Path, nargs="+", default=[], metavar="NPZ", help="of the first videos, in order"
+    )
     parser.add_argument("--every", type=int, default=1, help="take every so many frames")
     parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FOLDER")
     for name in ("stages", "width", "epochs", "crops", "batch", "size", "height", "seed"):

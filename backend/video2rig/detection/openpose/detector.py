@@ -121,7 +121,7 @@ class OpenPose:
 
     @torch.inference_mode()
     def maps(self, images: Tensor) -> StageOutput:
-        """What the last stage puts out of images [B,H,W,3] uint8 RGB, averaged over the scales, in the first's cells."""
+        """What the last stage puts out of images [B,H,W,3] uint8 RGB: the scales' mean, in the cells of the first."""
         first, *others = (self._maps(images, scale) for scale in self.scales)
         if not others:
             return first
@@ -158,4 +158,3 @@ class OpenPose:
         pace = np.array([width / view.size[1], height / view.size[0]])
         positions = (bodies.places + 0.5) * STRIDE * pace - 0.5
         return People(bodies.score, circles(positions, bodies.heat, KEYPOINT_SET), positions, bodies.heat)
-
