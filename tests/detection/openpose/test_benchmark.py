@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shared_data import ROOT, SAMPLE
+from shared_data import ROOT, SAMPLE, SHARED
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
@@ -34,12 +34,13 @@ def test_operations(stages: int) -> None:
 
 
 def test_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    line = ["--sizes", "32", "--rounds", "1", "--frames", "2", "--video", str(SAMPLE), "--processor-time"]
+    line = ["--sizes", "32", "--quick", "--video", str(SAMPLE), "--processor-time"]
     monkeypatch.setattr(sys, "argv", ["openpose_stages", *line])
     assert openpose_stages.main() == 0
     out = capsys.readouterr().out
     assert "random weights" in out and "6 stages " in out and "2 stages " in out
     assert "operations alone" in out and "(1.00)" in out
+    assert ("median error of keypoints" in out) == (SHARED / "weights").is_dir()
     monkeypatch.setattr(sys, "argv", ["openpose_stages", *line, "--weights", str(tmp_path / "no.pth")])
     assert openpose_stages.main() == 1
     assert "there is no such file" in capsys.readouterr().err
