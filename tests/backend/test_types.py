@@ -61,7 +61,7 @@ def test_every_keypoint_of_every_set_has_a_place_on_the_human_and_its_mirror() -
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"set_name": "coco_18"}, "coco_17"),
+        ({"set_name": "coco_19"}, "coco_17"),
         ({"positions": np.zeros((2, 16, 2))}, "shape"),
         ({"times": np.array([1.0, 1.0])}, "rise"),
         ({"times": np.array([0.0, np.nan])}, "finite"),
