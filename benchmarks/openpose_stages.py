@@ -4,8 +4,9 @@
     python benchmarks/openpose_stages.py [--quick] [--device cuda] [--weights FILE] [--shared FOLDER]
 
 Times are of the network of Cao et al. (VGG-19 front) on one square picture, all numbers of stages in turn, the best of
-several rounds; they do not depend on the weights, which are random without --weights. Losses are the differences of each
-stage's output from that of stage 6 on real frames, of --weights and of the network with a MobileNetV2 front.
+several rounds; they do not depend on the weights, which are random without --weights. Losses are the differences of
+each stage's output from that of stage 6 on real frames, of --weights and of the network with a MobileNetV2 front.
+Errors are of the keypoints of the network with a MobileNetV2 front, against joints that calibrated cameras measured.
 On a GPU the network computes in bfloat16, and its kernels are launched as one graph.
 """
 
@@ -15,7 +16,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -26,18 +27,23 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from video2rig.detection.openpose.checkpoint import load_network
-from video2rig.detection.openpose.layout import STAGES
+from video2rig.detection.openpose.detector import OpenPose
+from video2rig.detection.openpose.layout import PARTS, STAGES
 from video2rig.detection.openpose.mobilenet import MobileNetOpenPose
 from video2rig.detection.openpose.network import OpenPoseNetwork
 from video2rig.detection.openpose.stages import StagedNetwork
 from video2rig.device import resolve_device, set_cpu_threads
 from video2rig.errors import Video2RigError
-from video2rig.frames import open_video
+from video2rig.frames import Frame, open_video
 
 SIZES = (184, 368, 552, 736)
 POSTER = {6: (26.63, 71.84, 138.20, 241.70), 3: (14.81, 40.50, 79.10, 138.10)}
 """Milliseconds at each size, by stages (Jones)."""
 MOBILENET = "openpose_mobilenet_v2_small.npz"
+TRUTH = "truth_pose2sim_balancing.npz"
+JOINTS = [side + name for side in "RL" for name in ("Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle")]
+SOMEBODY_ELSE = 150.0
+"""Pixels: a person whose joints are further off than this is another one in the room."""
 
 
 def main() -> int:
@@ -81,6 +87,7 @@ def main() -> int:
         small = options.shared / "weights" / MOBILENET
         if small.is_file():
             _losses(f"{small.name}, {video.name}", MobileNetOpenPose.load(small).to(device), frames)
+            _errors(small, options.shared / "data" / "video", stages, 50 if options.quick else 10, device)
         else:
             print(f"no losses of the network with a MobileNetV2 front: there is no {small}")
     except Video2RigError as error:
@@ -117,7 +124,8 @@ def _times(
     work = {(count, size): _flops(count, size) for count in networks for size in sizes}
     for count in networks:
         cells = "".join(
-            f"{1e3 * spent[count, size]:10.2f} ({spent[first, size] / spent[count, size]:.2f}){work[count, size]:9.1f} G"
+            f"{1e3 * spent[count, size]:10.2f} ({spent[first, size] / spent[count, size]:.2f})"
+            f"{work[count, size]:9.1f} G"
             for size in sizes
         )
         print(f"{count} stages  {cells}")
@@ -203,11 +211,58 @@ def _losses(label: str, network: StagedNetwork, frames: Tensor) -> None:
             ]
         )
     table = np.mean(squares, axis=0)
-    print(f"\ndifference of each stage's output from the last one's, {label}, {len(frames)} frames, {frames.shape[3]} x 368")
+    print(
+        f"\ndifference of each stage's output from the last one's, {label}, {len(frames)} frames of "
+        f"{frames.shape[3]} x 368"
+    )
     print(f"{'':10}{'L2 loss a frame (sum of squares)':>36}{'RMS':>24}")
     print(f"{'':10}{'heat maps':>18}{'fields':>18}{'heat maps':>14}{'fields':>10}")
     for stage, (fields, heat, mean_fields, mean_heat) in enumerate(table, 1):
         print(f"stage {stage}   {heat:18.3f}{fields:18.3f}{mean_heat**0.5:14.4f}{mean_fields**0.5:10.4f}")
+
+
+def _errors(weights: Path, videos: Path, stages: Sequence[int], every: int, device: torch.device) -> None:
+    """Distances of keypoints from the projections of measured joints, in every so many frames."""
+    if not (videos / TRUTH).is_file():
+        print(f"no errors of keypoints: there is no {videos / TRUTH}")
+        return
+    truth = np.load(videos / TRUTH, allow_pickle=False)
+    cameras = [str(camera) for camera in truth["cameras"]]
+    joints = [list(truth["names"]).index(name) for name in JOINTS]
+    frames = {camera: [frame for frame in _frames_of(videos, camera) if not frame.index % every] for camera in cameras}
+    print(f"\nmedian error of keypoints, pixels of 1088 x 1920 (share of the joints that were found), {weights.name}")
+    print(f"{'':10}" + "".join(f"{camera:>14}" for camera in cameras) + f"{'all':>14}")
+    for count in stages:
+        detector = OpenPose.load_mobilenet(weights, count, device)
+        errors = []
+        for camera, shown in frames.items():
+            wanted = truth[f"cam_{camera}_joints2d"][::every][:, joints]
+            errors.append([_error(detector, frame.image, there) for frame, there in zip(shown, wanted, strict=True)])
+        cells = [np.concatenate(camera) for camera in (*errors, [one for camera in errors for one in camera])]
+        print(
+            f"{count} stages  " + "".join(f"{_median(cell):7.1f} ({np.isfinite(cell).mean():.2f})" for cell in cells),
+            flush=True,
+        )
+
+
+def _frames_of(videos: Path, camera: str) -> Iterator[Frame]:
+    return open_video(videos / "pose2sim" / "single" / f"{camera}.mp4").frames()
+
+
+def _error(detector: OpenPose, image: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Distances [12] px of the joints of whoever is nearest to the measured ones; NaN where they were not found."""
+    (people,) = detector.find(torch.from_numpy(image)[None].to(detector.device))
+    parts = [PARTS.index(("right_" if name[0] == "R" else "left_") + name[1:].lower()) for name in JOINTS]
+    found = np.linalg.norm(people.positions[:, parts] - wanted, axis=-1)
+    found = found[np.isfinite(found).any(1)]
+    best = min(found, key=_median, default=np.full(len(JOINTS), np.nan))
+    return best if _median(best) < SOMEBODY_ELSE else np.full(len(JOINTS), np.nan)
+
+
+def _median(values: np.ndarray) -> float:
+    """Of those that are known; NaN where none is."""
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if len(known) else float("nan")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@
     python -m models.openpose_student.evaluate VIDEO... --teacher FILE [--student build/openpose_student/...]
 
 Maps: RMS difference from the teacher's last stage, of every stage of the student, and of maps that are the same
-everywhere: each channel's mean. People: of the parts that the teacher finds, how many the student finds, and how far off.
+everywhere: each channel's mean. People: of the parts that the teacher finds, how many the student finds, and how far
+off.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def evaluate(student: Student, teacher: StagedNetwork, clips: list[Clip]) -> Sco
     size = clips[0].frames.shape[1]
     detectors = [OpenPose(network, device, size) for network in (teacher, student.to(device))]
     squares, seconds, offsets = [], np.zeros(2), []
-    counts = dict.fromkeys(("people", "people_found", "parts", "parts_found", "extra"), 0)
+    counts = {name: 0 for name in ("people", "people_found", "parts", "parts_found", "extra")}
     frames = [frame for clip in clips for frame in clip.frames.split(1)]
     for frame in frames:
         image = frame.to(device)

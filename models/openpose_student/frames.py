@@ -52,7 +52,9 @@ def read_clip(path: Path, height: int, every: int = 1, truth: Path | None = None
     factor = height / source.info.height
     size = (max(1, round(factor * source.info.width)), height)
     method = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-    frames = [cv2.resize(frame.image, size, interpolation=method) for frame in source.frames() if not frame.index % every]
+    frames = [
+        cv2.resize(frame.image, size, interpolation=method) for frame in source.frames() if not frame.index % every
+    ]
     people = None
     if truth is not None:
         people = _read_truth(truth, len(frames), every)
@@ -72,18 +74,18 @@ def _read_truth(path: Path, count: int, every: int) -> Tensor:
 
 
 def draw_crops(
-    clips: list[Clip], rows: Tensor, size: int, scales: tuple[float, float], random: torch.Generator
+    clips: list[Clip], rows: Tensor, middles: Tensor, size: int, scales: tuple[float, float], random: torch.Generator
 ) -> Crops:
     """Turned, scaled and mirrored squares of `size` pixels.
 
-    rows [B,2]: clip and frame of each. Scales are of the clips' own pixels, turns up to 0.5 rad; what lies outside of
-    a frame is grey.
+    rows [B,2]: clip and frame of each; middles [B,2] px of the frame, anywhere in it where NaN. Scales are of the
+    clips' own pixels, turns up to 0.5 rad; what lies outside of a frame is grey.
     """
     most = max((clip.people.shape[1] for clip in clips if clip.people is not None), default=0)
     pictures, people, known = [], [], []
-    for index, row in rows.tolist():
+    for (index, row), middle in zip(rows.tolist(), middles.tolist(), strict=True):
         frame, truth = clips[index].frames[row].numpy(), clips[index].people
-        matrix, mirrored = _placement(frame.shape[1], frame.shape[0], size, scales, random)
+        matrix, mirrored = _placement(frame.shape[1], frame.shape[0], middle, size, scales, random)
         picture = cv2.warpAffine(frame, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=(128, 128, 128))
         pictures.append(torch.from_numpy(picture))
         parts = torch.full((most, len(PARTS), 2), float("nan"))
@@ -101,7 +103,12 @@ _MIRRORED = [PARTS.index("_".join(_OTHER.get(word, word) for word in part.split(
 
 
 def _placement(
-    width: int, height: int, size: int, scales: tuple[float, float], random: torch.Generator
+    width: int,
+    height: int,
+    chosen: list[float],
+    size: int,
+    scales: tuple[float, float],
+    random: torch.Generator,
 ) -> tuple[np.ndarray, bool]:
     """An affine map [2,3] from a frame to a crop, and whether it mirrors."""
     u = torch.rand(5, generator=random).tolist()
@@ -110,5 +117,6 @@ def _placement(
     mirrored = u[2] < 0.5
     c, s = scale * np.cos(turn), scale * np.sin(turn)
     linear = np.array([[-c if mirrored else c, -s], [-s if mirrored else s, c]])
-    middle = np.array([u[3] * (width - 1), u[4] * (height - 1)])  # of the crop, in the frame
+    anywhere = np.array([u[3] * (width - 1), u[4] * (height - 1)])
+    middle = np.where(np.isfinite(chosen), chosen, anywhere)
     return np.concatenate([linear, ((size - 1) / 2 - linear @ middle)[:, None]], 1), mirrored

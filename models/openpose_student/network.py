@@ -53,6 +53,12 @@ class Student(StagedNetwork):
             for stage in range(stages)
         )
         self.heads = nn.ModuleList(nn.Conv2d(channels, FIELDS + HEAT_MAPS, 1) for _ in range(stages))
+        empty = torch.zeros(FIELDS + HEAT_MAPS)
+        empty[-1] = 1  # the background
+        for head in self.heads:
+            assert isinstance(head, nn.Conv2d) and head.bias is not None
+            nn.init.normal_(head.weight, std=0.01)
+            head.bias.data.copy_(empty)
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """RGB [B,3,H,W] in 0..255 -> -1..1."""

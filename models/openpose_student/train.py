@@ -3,8 +3,8 @@
 
     python -m models.openpose_student.train VIDEO... --teacher FILE [--validation VIDEO...] [--stages 2]
 
-VIDEO is a video or a folder of pictures; nothing of them needs to be known. The teacher is the OpenPose network (.pth or
-.safetensors) or the one with a MobileNetV2 front (.pb or .npz). With --truth, people that are known in a video count
+VIDEO is a video or a folder of pictures; nothing of them needs to be known. The teacher is the OpenPose network (.pth
+or .safetensors) or the one with a MobileNetV2 front (.pb or .npz). With --truth, people that are known in a video count
 too. A run that was cut off goes on where its last epoch ended.
 """
 
@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,6 +27,7 @@ from models.openpose_student.frames import Clip, Crops, LessonError, draw_crops,
 from models.openpose_student.network import Student
 from models.openpose_student.targets import targets
 from video2rig.detection.openpose.checkpoint import load_network
+from video2rig.detection.openpose.detector import OpenPose
 from video2rig.detection.openpose.layout import STRIDE
 from video2rig.detection.openpose.mobilenet import MobileNetOpenPose
 from video2rig.detection.openpose.stages import StagedNetwork, StageOutput
@@ -33,8 +35,10 @@ from video2rig.device import resolve_device, set_cpu_threads
 from video2rig.errors import Video2RigError
 
 OUTPUT = Path("build/openpose_student")
-BODY_WEIGHT = 20.0
+BODY_WEIGHT = 4.0
 """How much more the loss counts where the teacher sees a body: most of every map is empty."""
+NEAR_PEOPLE = 0.8
+"""Of the crops, so many are taken around somebody whom the teacher sees, where there is anybody in the frame."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,8 @@ def train(
     student = Student(settings.stages, settings.width).to(device)
     optimizer = torch.optim.AdamW(student.parameters(), settings.rate, weight_decay=settings.decay)
     steps = settings.crops // settings.batch
+    people = look(teacher, clips)
+    others = look(teacher, validation or [])
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.rate, total_steps=steps * settings.epochs)
     learners = {"network": student, "optimizer": optimizer, "schedule": schedule}
     start: dict[str, Any] = {"epoch": 0, "seconds": 0.0, "loss": [], "validation": []}
@@ -112,7 +118,7 @@ def train(
         random = torch.Generator().manual_seed(settings.seed * 1_000_003 + state["epoch"])
         sum_of_losses = 0.0
         for _ in range(steps):
-            loss = lesson(student, teacher, _crops(clips, settings, random), settings.truth_weight)
+            loss = lesson(student, teacher, _crops(clips, people, settings, random), settings.truth_weight)
             optimizer.zero_grad()
             loss.total.backward()
             optimizer.step()
@@ -121,7 +127,7 @@ def train(
         state["loss"].append(sum_of_losses / steps)
         line = f"epoch {state['epoch']} of {settings.epochs}: loss {state['loss'][-1]:.5f}"
         if validation:
-            fields, heat = _validate(student, teacher, validation, settings)
+            fields, heat = _validate(student, teacher, validation, others, settings)
             state["validation"].append([fields, heat])
             line += f", on other videos fields {fields:.4f}, heat maps {heat:.4f} (RMS from the teacher)"
         state["seconds"] += time.monotonic() - began
@@ -129,6 +135,16 @@ def train(
         tell(line)
     student.eval().save(weights_path(folder))
     return student
+
+
+def look(teacher: StagedNetwork, clips: list[Clip]) -> list[list[np.ndarray]]:
+    """Hip centres [N,2] px of those whom the teacher sees in every frame of every clip."""
+    seen = []
+    for clip in clips:
+        detector = OpenPose(teacher, next(teacher.parameters()).device, clip.frames.shape[1])
+        parts = [detector.find(frames.to(detector.device)) for frames in clip.frames.split(detector.batch)]
+        seen.append([people.circle[:, :2] for part in parts for people in part])
+    return seen
 
 
 def checkpoint_path(folder: Path) -> Path:
@@ -159,41 +175,60 @@ def lesson(student: Student, teacher: StagedNetwork, crops: Crops, truth_weight:
         of_known = [StageOutput(output.fields[rows], output.heat[rows]) for output in outputs]
         total = total + truth_weight * sum(_weighted(output, wanted) for output in of_known)
     squares = torch.stack(
-        [torch.stack([(one - other).square().mean() for one, other in zip(output, taught, strict=True)])
-         for output in outputs]
+        [
+            torch.stack([(one - other).square().mean() for one, other in zip(output, taught, strict=True)])
+            for output in outputs
+        ]
     )
     return Loss(total, squares.detach())
 
 
 def _weighted(output: StageOutput, wanted: StageOutput) -> Tensor:
     body = 1 + BODY_WEIGHT * (1 - wanted.heat[:, -1:]).clamp(0, 1)
-    return sum(
-        ((one - other).square() * body).mean() for one, other in zip(output, wanted, strict=True)
-    )  # pyright: ignore[reportReturnType]
+    return sum(((one - other).square() * body).mean() for one, other in zip(output, wanted, strict=True))  # pyright: ignore[reportReturnType]
 
 
-def _crops(clips: list[Clip], settings: Settings, random: torch.Generator) -> Crops:
+def _crops(
+    clips: list[Clip], people: list[list[np.ndarray]], settings: Settings, random: torch.Generator
+) -> Crops:
     counts = torch.tensor([len(clip.frames) for clip in clips])
     ends = counts.cumsum(0)
     chosen = torch.randint(int(ends[-1]), (settings.batch,), generator=random)
     clip = torch.searchsorted(ends, chosen, right=True)
     rows = torch.stack([clip, chosen - (ends - counts)[clip]], 1)
-    return draw_crops(clips, rows, settings.size, (settings.smallest, settings.largest), random)
+    draws = torch.rand(settings.batch, 2, generator=random).tolist()
+    middles = settings.size / 8 * torch.randn(settings.batch, 2, generator=random)
+    for middle, (index, row), (near, who) in zip(middles, rows.tolist(), draws, strict=True):
+        there = people[index][row]
+        if len(there) and near < NEAR_PEOPLE:
+            middle += torch.from_numpy(there[int(who * len(there))]).float()
+        else:
+            middle.fill_(torch.nan)
+    return draw_crops(clips, rows, middles, settings.size, (settings.smallest, settings.largest), random)
 
 
 @torch.no_grad()
-def _validate(student: Student, teacher: StagedNetwork, clips: list[Clip], settings: Settings) -> tuple[float, float]:
+def _validate(
+    student: Student,
+    teacher: StagedNetwork,
+    clips: list[Clip],
+    people: list[list[np.ndarray]],
+    settings: Settings,
+) -> tuple[float, float]:
     """RMS difference of the last stage from the teacher, of fields and heat maps, on the same crops every time."""
     student.eval()
     random = torch.Generator().manual_seed(settings.seed)
-    squares = [lesson(student, teacher, _crops(clips, settings, random), 0.0).squares[-1] for _ in range(4)]
+    crops = (_crops(clips, people, settings, random) for _ in range(4))
+    squares = [lesson(student, teacher, some, 0.0).squares[-1] for some in crops]
     fields, heat = torch.stack(squares).mean(0).sqrt().tolist()
     return fields, heat
 
 
 def _check(settings: Settings, teacher: StagedNetwork) -> None:
     if settings.crops < settings.batch or settings.batch < 2:
-        raise LessonError(f"{settings.crops} crops an epoch in batches of {settings.batch}; one batch of 2 is the least")
+        raise LessonError(
+            f"{settings.crops} crops an epoch in batches of {settings.batch}; one batch of 2 is the least"
+        )
     if settings.size % teacher.multiple or settings.size < 64:
         raise LessonError(f"crops of {settings.size} pixels; they are multiples of {teacher.multiple}, 64 at least")
 
@@ -205,7 +240,9 @@ def main() -> int:
     parser.add_argument("--teacher", type=Path, required=True, metavar="FILE")
     parser.add_argument("--teacher-stages", type=int, default=6)
     parser.add_argument("--validation", type=Path, nargs="+", default=[], metavar="VIDEO")
-    parser.add_argument("--truth", type=Path, nargs="+", default=[], metavar="NPZ", help="of the first videos, in order")
+    parser.add_argument(
+        "--truth", type=Path, nargs="+", default=[], metavar="NPZ", help="of the first videos, in order"
+    )
     parser.add_argument("--every", type=int, default=1, help="take every so many frames")
     parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FOLDER")
     for name in ("stages", "width", "epochs", "crops", "batch", "size", "height", "seed"):

@@ -49,7 +49,11 @@ def test_a_standing_person(name: str) -> None:
 
 
 @given(
-    x=st.floats(-500, 500), y=st.floats(-500, 500), size=st.floats(5, 900), turn=st.floats(-3.1, 3.1), seed=st.integers(0, 999)
+    x=st.floats(-500, 500),
+    y=st.floats(-500, 500),
+    size=st.floats(5, 900),
+    turn=st.floats(-3.1, 3.1),
+    seed=st.integers(0, 999),
 )
 def test_it_moves_turns_and_grows_with_the_person(x: float, y: float, size: float, turn: float, seed: int) -> None:
     points, confidence = stand("coco_18")

@@ -10,11 +10,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ideal_people import SPREAD, draw, person
 from naive_decoding import greedy, limb_score
 from naive_decoding import peaks as naive_peaks
 from scipy.optimize import linear_sum_assignment
 
-from ideal_people import SPREAD, draw, person
 from video2rig.detection.openpose.assembly import assemble
 from video2rig.detection.openpose.decode import Bodies, decode
 from video2rig.detection.openpose.layout import LIMBS, PARTS
@@ -133,9 +133,7 @@ def test_a_worse_link_does_not_join_two_people() -> None:
     assert people[0][wrist] == 1 and wrist not in people[1]
 
 
-@given(
-    seed=seeds, x=st.floats(12, 48), y=st.floats(16, 24), height=st.floats(20, 30), turn=st.floats(-0.6, 0.6)
-)
+@given(seed=seeds, x=st.floats(12, 48), y=st.floats(16, 24), height=st.floats(20, 30), turn=st.floats(-0.6, 0.6))
 def test_one_person_is_found_where_drawn(seed: int, x: float, y: float, height: float, turn: float) -> None:
     parts = person(x, y, height, turn, mirrored=bool(seed % 2))
     assert_found(decode(draw([parts], 40, 60))[0], [parts])

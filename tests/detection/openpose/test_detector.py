@@ -234,4 +234,6 @@ def test_people_upside_down_are_not_surely_upright(real: OpenPose) -> None:
     frame = torch.from_numpy(read_video(DEMO, 1, 60))
     (upright,), (turned,) = real.find(frame), real.find(frame.flip(1))
     check(turned)
-    assert (turned.score * (turned.confidence > 0).sum(1)).sum() < (upright.score * (upright.confidence > 0).sum(1)).sum()
+    assert (turned.score * (turned.confidence > 0).sum(1)).sum() < (
+        upright.score * (upright.confidence > 0).sum(1)
+    ).sum()

@@ -199,7 +199,7 @@ def test_missing_and_misshapen_layers_are_named(save: Callable[..., Path]) -> No
 
 
 def test_other_models_and_broken_files_are_refused(save: Callable[..., Path], tmp_path: Path) -> None:
-    with pytest.raises(OpenPoseError, match="is of another model: it has 0.bias, 0.weight; the OpenPose network has"):
+    with pytest.raises(OpenPoseError, match=r"is of another model: it has 0.bias, 0.weight; the OpenPose network has"):
         load_network(save(nn.Sequential(nn.Linear(3, 4)).state_dict()))
     for content in ([torch.zeros(3)], {}, {"conv1_1.weight": 3}, torch.zeros(2)):
         with pytest.raises(OpenPoseError, match="holds no tensors by name"):

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from torch import Tensor
 
 from .assembly import assemble
 from .layout import PARTS
@@ -25,8 +24,10 @@ ENLARGE = 2
 
 
 class Bodies(NamedTuple):
-    """N people of one frame, the best first: score [N] 0..1, places [N,18,2] in cells of the maps (x, y), NaN where a
-    part was not seen, and its heat [N,18], 0..1."""
+    """N people of one frame, those with many parts and a high score first.
+
+    score [N] 0..1; places [N,18,2] in cells of the maps (x, y), NaN where a part was not seen; its heat [N,18] 0..1.
+    """
 
     score: np.ndarray
     places: np.ndarray

@@ -121,21 +121,21 @@ class OpenPose:
 
     @torch.inference_mode()
     def maps(self, images: Tensor) -> StageOutput:
-        """What the last stage puts out of images [B,H,W,3] uint8 RGB, averaged over the scales, in the first's cells."""
+        """What the last stage puts out of images [B,H,W,3] uint8 RGB: the scales' mean, in the cells of the first."""
         first, *others = (self._maps(images, scale) for scale in self.scales)
         if not others:
             return first
-        view = self._view(images, self.scales[0])
+        view = self._view(images.shape[1], images.shape[2], self.scales[0])
         total = torch.cat(first, 1)
         for scale, output in zip(self.scales[1:], others, strict=True):
-            other = self._view(images, scale)
+            other = self._view(images.shape[1], images.shape[2], scale)
             pace = tuple(there / here for there, here in zip(other.size, view.size, strict=True))
             total = total + resample(torch.cat(output, 1), (total.shape[2], total.shape[3]), (pace[0], pace[1]))
         mean = total / len(self.scales)
         return StageOutput(mean[:, :FIELDS], mean[:, FIELDS:])
 
     def _maps(self, images: Tensor, scale: float) -> StageOutput:
-        view = self._view(images, scale)
+        view = self._view(images.shape[1], images.shape[2], scale)
         frames = images.permute(0, 3, 1, 2)
         if frames.device.type != "cpu":
             frames = frames.float()  # the filter takes bytes on the CPU alone, where that is much faster
@@ -144,8 +144,7 @@ class OpenPose:
         shown = functional.pad(shown.float(), edge, value=float(PADDING))
         return self.network(self.network.normalise(shown).contiguous(memory_format=torch.channels_last))[-1]
 
-    def _view(self, images: Tensor, scale: float) -> _View:
-        height, width = images.shape[1:3]
+    def _view(self, height: int, width: int, scale: float) -> _View:
         factor = scale * min(self.size / height, LONGEST * self.size / width)
         rows, columns = (max(1, round(factor * side)) for side in (height, width))
         multiple = self.network.multiple
@@ -154,8 +153,7 @@ class OpenPose:
 
     def _place(self, bodies: Bodies, height: int, width: int) -> People:
         """From the cells of the first scale to pixels of the frame."""
-        view = self._view(torch.empty(1, height, width, 0), self.scales[0])
+        view = self._view(height, width, self.scales[0])
         pace = np.array([width / view.size[1], height / view.size[0]])
         positions = (bodies.places + 0.5) * STRIDE * pace - 0.5
         return People(bodies.score, circles(positions, bodies.heat, KEYPOINT_SET), positions, bodies.heat)
-

@@ -12,6 +12,7 @@ All others are folded into the convolutions before them.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -38,8 +39,7 @@ class MobileNetOpenPose(StagedNetwork):
         check_stages(stages)
         self.stages = stages
         self._outputs = [
-            tuple(_OUTPUT.format(stage=stage, branch=branch) for branch in _BRANCHES)
-            for stage in range(1, stages + 1)
+            tuple(_OUTPUT.format(stage=stage, branch=branch) for branch in _BRANCHES) for stage in range(1, stages + 1)
         ]
         wanted = {name for pair in self._outputs for name in pair}
         nodes = {node.name: node for node in graph.nodes}
@@ -123,19 +123,27 @@ def _build(nodes: list[Node], constants: dict[str, np.ndarray]) -> list[_Step]:
         if node.op == "FusedBatchNorm" and given[2].size:
             if before is None or not isinstance(before[0], _Convolution) or not alone:
                 raise OpenPoseError(f"{node.name} follows no convolution")
-            before[0].fold(*map(_tensor, given), node.epsilon)
+            before[0].fold(given, node.epsilon)
             moved[node.name] = inputs[0]
         elif node.op in ("Relu", "Relu6") and before is not None and isinstance(before[0], _Ends) and alone:
             before[0].limit = 6.0 if node.op == "Relu6" else float("inf")
             moved[node.name] = inputs[0]
         elif node.op == "FusedBatchNorm":
-            steps[node.name] = _InstanceNorm(_tensor(given[0]), _tensor(given[1]), node.epsilon), (inputs[0],), node.name
+            steps[node.name] = (
+                _InstanceNorm(_tensor(given[0]), _tensor(given[1]), node.epsilon),
+                (inputs[0],),
+                node.name,
+            )
         elif node.op in ("Conv2D", "DepthwiseConv2dNative"):
             if node.padding != "SAME":
                 raise OpenPoseError(f"{node.name} has the padding {node.padding!r}; SAME is covered")
             kernel = given[0].transpose(2, 3, 0, 1) if node.op != "Conv2D" else given[0].transpose(3, 2, 0, 1)
             groups = len(kernel) if node.op != "Conv2D" else 1
-            steps[node.name] = _Convolution(_tensor(kernel), node.stride, groups), (inputs[0],), node.name
+            source = inputs[0]
+            if before is not None and alone and _scales_alone(before[0]) and groups == 1:
+                kernel = kernel * before[0].kernel.detach().numpy()[:, 0, 0, 0, None, None]
+                (source,) = steps.pop(source)[1]
+            steps[node.name] = _Convolution(_tensor(kernel), node.stride, groups), (source,), node.name
         elif node.op == "Add":
             steps[node.name] = _Add(), tuple(inputs), node.name
         elif node.op == "ConcatV2":
@@ -147,6 +155,18 @@ def _build(nodes: list[Node], constants: dict[str, np.ndarray]) -> list[_Step]:
         else:
             raise OpenPoseError(f"{node.name}: the operation {node.op} is not covered")
     return _under_own_names(list(steps.values()), moved)
+
+
+def _scales_alone(module: nn.Module) -> TypeGuard[_Convolution]:
+    """Whether a step does no more than multiply each channel by a number, as 1 x 1 kernels of one channel do."""
+    return (
+        isinstance(module, _Convolution)
+        and module.groups == len(module.kernel)
+        and module.kernel.shape[1:] == (1, 1, 1)
+        and module.stride == 1
+        and module.limit == 0.0
+        and not bool(module.bias.any())
+    )
 
 
 def _under_own_names(steps: list[_Step], moved: dict[str, str]) -> list[_Step]:
@@ -180,20 +200,23 @@ class _Convolution(_Ends):
         self.bias = nn.Parameter(torch.zeros(len(kernel)))
         self.stride, self.groups = stride, groups
 
-    def fold(self, scale: Tensor, offset: Tensor, mean: Tensor, variance: Tensor, epsilon: float) -> None:
+    def fold(self, normalisation: list[np.ndarray], epsilon: float) -> None:
+        scale, offset, mean, variance = map(_tensor, normalisation)
         factor = scale / torch.sqrt(variance + epsilon)
         self.kernel.data *= factor[:, None, None, None]
         self.bias.data = offset - mean * factor
 
     def forward(self, values: Tensor) -> Tensor:
+        if self.kernel.shape[2:] == (1, 1) and self.stride == self.groups == 1:
+            # a matrix product, which torch does not make of it by itself on one thread
+            matrix = self.kernel[:, :, 0, 0]
+            return self.end(functional.linear(values.permute(0, 2, 3, 1), matrix, self.bias).permute(0, 3, 1, 2))
         top, bottom = same_padding(values.shape[2], self.kernel.shape[2], self.stride, 1)
         left, right = same_padding(values.shape[3], self.kernel.shape[3], self.stride, 1)
         if (top, left) != (bottom, right):
             values = functional.pad(values, (left, right, top, bottom))
             top = left = 0
-        return self.end(
-            functional.conv2d(values, self.kernel, self.bias, self.stride, (top, left), groups=self.groups)
-        )
+        return self.end(functional.conv2d(values, self.kernel, self.bias, self.stride, (top, left), groups=self.groups))
 
 
 class _InstanceNorm(_Ends):
@@ -202,9 +225,11 @@ class _InstanceNorm(_Ends):
         self.scale, self.offset, self.epsilon = nn.Parameter(scale), nn.Parameter(offset), epsilon
 
     def forward(self, values: Tensor) -> Tensor:
-        return self.end(
-            functional.instance_norm(values, weight=self.scale, bias=self.offset, eps=self.epsilon)
-        )
+        # written out: torch's own is several times slower where channels come last
+        values = values - values.mean((2, 3), keepdim=True)
+        variance = (values * values).mean((2, 3), keepdim=True)
+        factor = self.scale[:, None, None] * torch.rsqrt(variance + self.epsilon)
+        return self.end(torch.addcmul(self.offset[:, None, None], values, factor))
 
 
 class _Add(nn.Module):

@@ -45,9 +45,7 @@ def find_peaks(heat: Tensor, least: float = MIN_HEAT) -> Peaks:
     shift_y, rise_y = _vertex(heat, cell, y, width, heat.shape[2])
     there = value > 0
     places = torch.stack([x + shift_x, y + shift_y], -1)
-    return Peaks(
-        torch.where(there[..., None], places, 0), torch.where(there, value * torch.exp(rise_x + rise_y), 0)
-    )
+    return Peaks(torch.where(there[..., None], places, 0), torch.where(there, value * torch.exp(rise_x + rise_y), 0))
 
 
 def _vertex(heat: Tensor, cell: Tensor, at: Tensor, step: int, size: int) -> tuple[Tensor, Tensor]:

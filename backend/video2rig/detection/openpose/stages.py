@@ -39,7 +39,7 @@ class StagedNetwork(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, images: Tensor) -> list[StageOutput]:
-        """Normalised pictures [B,3,H,W], H and W multiples of `multiple` -> the output of every stage, the best last."""
+        """Normalised pictures [B,3,H,W], sides multiples of `multiple` -> the output of every stage, the best last."""
 
 
 def check_stages(stages: int) -> None:

@@ -61,7 +61,7 @@ def _read_npz(path: Path) -> Graph:
         return Graph(nodes, {name.replace("|", "/"): file[name] for name in file.files if name != "graph"})
 
 
-# ---- GraphDef: field numbers are those of TensorFlow's graph.proto, node_def.proto, attr_value.proto, tensor.proto -----
+# ---- GraphDef: the numbers of fields are those of TensorFlow's graph.proto and what it includes ----------------------
 
 
 def _read_pb(data: bytes) -> Graph:
@@ -114,15 +114,18 @@ def _node(message: memoryview) -> tuple[Node, dict[str, Any]]:
 def _attribute(message: memoryview) -> Any:
     for number, value in protobuf.fields(message):
         if number == 1:
-            return [protobuf.signed(v) for n, part in protobuf.fields(_bytes(value)) if n == 3 for v in protobuf.packed(part)]
+            return [
+                protobuf.signed(v)
+                for n, part in protobuf.fields(_bytes(value))
+                if n == 3
+                for v in protobuf.packed(part)
+            ]
         if number == 2:
             return bytes(_bytes(value)).decode(errors="replace")
         if number == 4:
             return struct.unpack("<f", _bytes(value))[0]
         return protobuf.signed(value) if isinstance(value, int) else value
     return None
-
-
 
 
 def _tensor(message: Any) -> np.ndarray:
