@@ -321,13 +321,14 @@ def refine(points: Tensor, heatmap: Tensor) -> Tensor:
     size = points.new_tensor([width, height])
     cell = (points * size).trunc()
     inside = ((points * size >= 0) & (cell < size)).all(-1)
-    columns = torch.arange(width, device=points.device)
-    rows = torch.arange(height, device=points.device)
-    reach = (HEATMAP_KERNEL - 1) // 2
-    near_x = (columns - cell[..., 0:1]).abs() <= reach
-    near_y = (rows - cell[..., 1:2]).abs() <= reach
-    mass = heatmap.sigmoid() * near_y[..., :, None] * near_x[..., None, :]
+    reach = torch.arange(HEATMAP_KERNEL, device=points.device) - (HEATMAP_KERNEL - 1) // 2
+    column, row = (cell[..., axis, None].long() + reach for axis in (0, 1))  # [R,K,7]
+    crop = torch.arange(points.shape[0], device=points.device)[:, None, None, None]
+    point = torch.arange(points.shape[1], device=points.device)[:, None, None]
+    there = ((row >= 0) & (row < height))[..., :, None] & ((column >= 0) & (column < width))[..., None, :]
+    near = heatmap[crop, point, row.clamp(0, height - 1)[..., :, None], column.clamp(0, width - 1)[..., None, :]]
+    mass = near.sigmoid() * there
     total = mass.sum((-1, -2))
-    mean = torch.stack([(mass.sum(-2) * columns).sum(-1) / width, (mass.sum(-1) * rows).sum(-1) / height], -1)
+    mean = torch.stack([(mass.sum(-2) * column).sum(-1) / width, (mass.sum(-1) * row).sum(-1) / height], -1)
     sure = inside & (mass.amax((-1, -2)) >= HEATMAP_MIN_CONFIDENCE)
     return torch.where(sure[..., None], mean / total[..., None], points)
