@@ -109,6 +109,22 @@ def test_tiles_cover_the_frame_and_overlap(shape: tuple[int, int]) -> None:
         assert left >= 0 and top >= 0 and right <= width and bottom <= height
 
 
+@pytest.mark.parametrize("shape", [(720, 1280), (1920, 1080), (500, 500), (448, 1200)])
+def test_fine_windows_show_every_place_whole_somewhere(shape: tuple[int, int]) -> None:
+    height, width = shape
+    windows, edge = crops.fine_windows(height, width, 224), min(shape) // 2
+    for x in np.linspace(0, width, 13):
+        for y in np.linspace(0, height, 13):
+            # someone a quarter of the edge to either side is in one window, but where the frame cuts them off
+            box = np.clip([x - edge / 4, y - edge / 4, x + edge / 4, y + edge / 4], 0, [width, height, width, height])
+            box[2:] = np.maximum(box[2:] - 1, box[:2])  # half an edge may be rounded down
+            assert any(
+                left <= box[0] and top <= box[1] and right >= box[2] and bottom >= box[3]
+                for left, top, right, bottom in windows
+            )
+    assert crops.fine_windows(300, 300, 224) == [] == crops.fine_windows(500, 9000, 224)
+
+
 # ---- non-maximum suppression --------------------------------------------------------------------------------------
 
 

@@ -186,7 +186,7 @@ def test_a_short_miss_is_a_gap_and_no_loss() -> None:
 
 def test_fast_people_are_looked_at_again() -> None:
     def way(t: int) -> Place:
-        return 100.0 + 25 * np.sin(t / 6), 30.0, 20.0
+        return 100.0 + 25 * np.sin(t / 8), 30.0, 20.0
 
     scene = CroppedScene(way)
     result = follow(scene, scene.frames(60))

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 TILE_ASPECT = 1.3
 MAX_TILES = 5
+MAX_FINE = 45
 WARP_MAX_SIDE = 32766  # px; OpenCV's warp counts in 16 bits
 
 
@@ -136,3 +137,21 @@ def tile_windows(height: int, width: int, least: int) -> list[tuple[int, int, in
     count = min(MAX_TILES, 1 + math.ceil(2 * (long - short) / short))
     starts = [round(k * (long - short) / (count - 1)) for k in range(count)]
     return [(s, 0, s + short, short) if width > height else (0, s, short, s + short) for s in starts]
+
+
+def fine_windows(height: int, width: int, least: int) -> list[tuple[int, int, int, int]]:
+    """Squares of half the frame's short edge all over it, overlapping by half or more.
+
+    None where they would be less than `least` px wide, or more than MAX_FINE.
+    """
+    edge = min(height, width) // 2
+    if edge < least:
+        return []
+    rows, columns = (1 + math.ceil(2 * (side - edge) / edge) for side in (height, width))
+    if rows * columns > MAX_FINE:
+        return []
+    tops, lefts = (
+        [round(k * (side - edge) / (count - 1)) for k in range(count)]
+        for side, count in ((height, rows), (width, columns))
+    )
+    return [(left, top, left + edge, top + edge) for top in tops for left in lefts]

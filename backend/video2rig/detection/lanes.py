@@ -53,13 +53,15 @@ class Lane:
         for whole, part in zip(self._seen, columns, strict=True):
             whole[rows] = part
 
-    def blend(self, frames: np.ndarray, people: People, old: np.ndarray) -> None:
-        """Note what a second look saw in frames [N]: `old` [N,K] 0..1 is how much of the first one counts."""
+    def blend(self, frames: np.ndarray, people: People, old: np.ndarray, trust: np.ndarray) -> None:
+        """Note what a second look saw in frames [N]: `old` [N,K] 0..1 is how much of the first one counts, and the
+        confidence is `trust` [N,K] 0..1 times what both looks say."""
         columns = [people.positions, people.confidence, *([] if people.world is None else [people.world])]
         rows = frames - self.start
         for whole, part in zip(self._seen, columns, strict=True):
             weight = old if part.ndim == 2 else old[..., None]
             whole[rows] = weight * whole[rows] + (1 - weight) * part
+        self._seen[1][rows] *= trust
 
     def positions_at(self, frame: int) -> np.ndarray | None:
         """Keypoints [K,2] px in a frame; None where they are not known."""

@@ -33,13 +33,14 @@ from .detector import CropDetector, Detector, MirroringDetector, People, TilingD
 from .lanes import Lane
 from .tracking import MIN_PERSON, KeyFrame, Tracker
 
-KEY_SECONDS, MOST_KEY_FRAMES = 0.13, 12  # from one look for everyone to the next
-TILE_SECONDS = 0.5  # from one look for small people to the next
+KEY_SECONDS, MOST_KEY_FRAMES = 0.17, 12  # from one look for everyone to the next
+TILE_SECONDS = 1.0  # from one look for small people to the next
 SMOOTHING_SECONDS, MOST_REACH = 0.07, 12  # standard deviation of a circle's smoothing; frames to either side
 CPU_CHUNK, GPU_CHUNK = 16, 128  # frames
 NEAR = 0.25  # radii from the point that was clicked to the person
 FAR = 0.15  # radii, |log| of the size and radians together: from one to two of it the first look counts less and less
 AGREE = 0.1  # radii: a keypoint that both looks place further apart is the second one's alone, not between the two
+DOUBT = 0.15  # radii: as they place it further apart, its confidence goes down
 SEARCH = 1.15  # how much larger the circle is in which someone is looked for who was missed
 DEPTH_SECONDS = 0.02  # standard deviation of the world landmarks' smoothing: below human motion, above their jitter
 # views of the second look: shift (parts of the circle's diameter), scale, turn (rad); every other one is mirrored
@@ -403,7 +404,7 @@ class PeopleStream:
             there &= ~self._is_another(lane, seen.circle, crop[want], first, rows - first)
             rows, seen, part = rows[there], seen.picked(there), part[there] / (part[there] + self._views)
             away = np.linalg.norm(seen.positions - lane.positions(rows), axis=-1) / radius(seen.circle)[:, None]
-            lane.blend(rows, seen, part[:, None] * np.exp(-((away / AGREE) ** 2)))
+            lane.blend(rows, seen, part[:, None] * np.exp(-((away / AGREE) ** 2)), np.exp(-((away / DOUBT) ** 2)))
         self._settled = end
 
     def _look(
