@@ -10,6 +10,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+READ_AHEAD = 8
+"""Frames of a video that are decoded before they are wanted."""
+
 _END = object()
 
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
+from .ahead import READ_AHEAD, ahead
 from .connection import Connection
 from .errors import Cancelled, Video2RigError
 from .frames import Frame, VideoSource, fitted
@@ -94,7 +95,7 @@ class _Solve:
         """Begin at the first frame, with no session."""
         self._session = ""
         self._credit = 1
-        self._frames: Iterator[Frame] | None = self._source.frames()
+        self._frames: Iterator[tuple[Frame, float]] | None = ahead(self._fitted(), READ_AHEAD)
         self._read = 0
         self._noticed = 0
         self._window: deque[tuple[int, list[bytes | memoryview]]] = deque()
@@ -200,22 +201,27 @@ class _Solve:
         self._cursor = index + 1
         return True
 
+    def _fitted(self) -> Generator[tuple[Frame, float], None, None]:
+        """Yield the video's frames as small as this server wants them, with their scale."""
+        for frame in self._source.frames():
+            yield fitted(frame, self._limits.max_side)
+
     def _read_frame(self) -> bool:
         if self._frames is None:
             return False
-        frame = next(self._frames, None)
+        read = next(self._frames, None)
         for notice in self._source.notices[self._noticed :]:
             self._tell.notice(notice)
         self._noticed = len(self._source.notices)
-        if frame is None:
+        if read is None:
             self._frames = None
             self._tell.frames = self._read
             return False
+        frame, scale = read
         if frame.index >= self._limits.frames:
             raise ServerError(
                 f"{self._source.info.path}: has more than {self._limits.frames} frames, the most that this server takes"
             )
-        frame, scale = fitted(frame, self._limits.max_side)
         parts = encode(
             "frame",
             {"image": frame.image},

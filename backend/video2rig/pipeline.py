@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from . import __version__, weights
+from .ahead import READ_AHEAD, ahead
 from .detection import Detector, PeopleStream, catalogue
 from .device import resolve_device, set_cpu_threads
 from .errors import Video2RigError
@@ -151,9 +152,9 @@ class Pipeline:
         Raises:
             VideoError: It cannot be read.
         """
-        for frame in source.frames():
-            shrunk, scale = fitted(frame, Limits().max_side)
-            self.push(shrunk.image[None], np.array([frame.time]), scale)
+        longest = Limits().max_side
+        for frame, scale in ahead((fitted(frame, longest) for frame in source.frames()), READ_AHEAD):
+            self.push(frame.image[None], np.array([frame.time]), scale)
             progress("detecting", frame.index + 1, max(source.info.frame_count, frame.index + 1))
 
     def finish(self) -> None:
