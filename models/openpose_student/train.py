@@ -57,7 +57,7 @@ class Settings:
     epochs: int = 100
     crops: int = 2000
     batch: int = 16
-    size: int = 256
+    size: int = 368
     height: int = 552
     smallest: float = 0.5
     largest: float = 1.25
