@@ -33,7 +33,7 @@ from .detector import CropDetector, Detector, MirroringDetector, People, TilingD
 from .lanes import Lane
 from .tracking import MIN_PERSON, KeyFrame, Tracker
 
-KEY_SECONDS, MOST_KEY_FRAMES = 0.17, 12  # from one look for everyone to the next
+KEY_SECONDS, MOST_KEY_FRAMES = 0.13, 12  # from one look for everyone to the next
 TILE_SECONDS = 1.0  # from one look for small people to the next
 SMOOTHING_SECONDS, MOST_REACH = 0.07, 12  # standard deviation of a circle's smoothing; frames to either side
 CPU_CHUNK, GPU_CHUNK = 16, 128  # frames
