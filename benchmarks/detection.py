@@ -108,7 +108,7 @@ def read(video: Path) -> tuple[np.ndarray, float, float]:
 
 def run(backend: Backend, images: np.ndarray, fps: float, person: str) -> tuple[list[Tracked], PeopleStream]:
     """Everyone who was chosen."""
-    stream = PeopleStream(backend.detector, fps, PersonChoice.parse(person))
+    stream = PeopleStream(backend.detector("blazepose"), fps, PersonChoice.parse(person))
     for first in range(0, len(images), 8):
         stream.push(images[first : first + 8])
     stream.finish()

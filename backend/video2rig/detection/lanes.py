@@ -55,13 +55,16 @@ class Lane:
 
     def blend(self, frames: np.ndarray, people: People, old: np.ndarray, trust: np.ndarray) -> None:
         """Note what a second look saw in frames [N]: `old` [N,K] 0..1 is how much of the first one counts, and the
-        confidence is `trust` [N,K] 0..1 times what both looks say."""
-        columns = [people.positions, people.confidence, *([] if people.world is None else [people.world])]
+        confidence is `trust` [N,K] 0..1 times what both looks say; a keypoint that only one sees is half as sure."""
         rows = frames - self.start
-        for whole, part in zip(self._seen, columns, strict=True):
-            weight = old if part.ndim == 2 else old[..., None]
-            whole[rows] = weight * whole[rows] + (1 - weight) * part
-        self._seen[1][rows] *= trust
+        before, now = self._seen[1][rows], people.confidence
+        both = (before > 0) & (now > 0)
+        old = np.where(both, old, now <= 0)
+        for k, part in ((0, people.positions), *([] if people.world is None else [(2, people.world)])):
+            weight, whole = old[..., None], self._seen[k][rows]
+            mixed = weight * whole + (1 - weight) * part
+            self._seen[k][rows] = np.where(weight == 1, whole, np.where(weight == 0, part, mixed))
+        self._seen[1][rows] = np.where(both, trust * (old * before + (1 - old) * now), 0.5 * (before + now))
 
     def positions_at(self, frame: int) -> np.ndarray | None:
         """Keypoints [K,2] px in a frame; None where they are not known."""

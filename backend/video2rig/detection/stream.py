@@ -29,7 +29,7 @@ from ..errors import Video2RigError
 from ..person import PersonChoice, PersonError
 from .choice import Largest, distance_to_point, may_be_wanted
 from .circles import apart, between, growth, moved, radius, same_body, smoothed, turned
-from .detector import CropDetector, Detector, MirroringDetector, People, TilingDetector
+from .detector import CropDetector, Detector, MirroringDetector, People, TilingDetector, mean_of
 from .lanes import Lane
 from .tracking import MIN_PERSON, KeyFrame, Tracker
 
@@ -404,6 +404,7 @@ class PeopleStream:
             there &= ~self._is_another(lane, seen.circle, crop[want], first, rows - first)
             rows, seen, part = rows[there], seen.picked(there), part[there] / (part[there] + self._views)
             away = np.linalg.norm(seen.positions - lane.positions(rows), axis=-1) / radius(seen.circle)[:, None]
+            away = np.nan_to_num(away)  # of a keypoint that only one look sees
             lane.blend(rows, seen, part[:, None] * np.exp(-((away / AGREE) ** 2)), np.exp(-((away / DOUBT) ** 2)))
         self._settled = end
 
@@ -424,12 +425,7 @@ class PeopleStream:
             looks = [((other, looker.look)[k % 2], moved(circles, *VIEWS[k])) for k in range(views)]
         parts = [look(self._ring, torch.from_numpy(c).to(self._ring.device), frames) for look, c in looks]
 
-        def mean(*columns: np.ndarray) -> np.ndarray:
-            return np.mean(columns, axis=0)
-
-        score, circle, positions, confidence, world = zip(*parts, strict=True)
-        depth = None if parts[0].world is None else mean(*world)
-        seen = People(mean(*score), mean(*circle), mean(*positions), mean(*confidence), depth)
+        seen = parts[0] if len(parts) == 1 else mean_of(parts)
         cuts = np.cumsum([int(want.sum()) for _, _, want in jobs])[:-1]
         return [seen.picked(rows) for rows in np.split(np.arange(len(circles)), cuts)]
 

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Several looks at the same people become one, also where one of them does not see a keypoint."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from video2rig.detection.detector import People, mean_of
+from video2rig.detection.lanes import Lane
+
+COUNT, KEYPOINTS = 2, 3
+
+
+@st.composite
+def people(draw: st.DrawFn) -> People:
+    """Two people with three keypoints, some of them unseen."""
+    confidence = draw(arrays(float, (COUNT, KEYPOINTS), elements=st.sampled_from([0.0, 0.25, 0.5, 1.0])))
+    unseen = np.where(confidence[..., None] > 0, 0.0, np.nan)
+    places = st.floats(-100, 100)
+    return People(
+        draw(arrays(float, COUNT, elements=st.floats(0, 1))),
+        draw(arrays(float, (COUNT, 4), elements=places)),
+        draw(arrays(float, (COUNT, KEYPOINTS, 2), elements=places)) + unseen,
+        confidence,
+        draw(arrays(float, (COUNT, KEYPOINTS, 3), elements=places)) + unseen,
+    )
+
+
+@given(st.lists(people(), min_size=1, max_size=4))
+def test_the_mean_is_over_the_views_that_see_a_keypoint(views: list[People]) -> None:
+    mean = mean_of(views)
+    assert mean.world is not None
+    for i in range(COUNT):
+        for k in range(KEYPOINTS):
+            seeing = [view for view in views if view.confidence[i, k] > 0]
+            assert mean.confidence[i, k] == np.mean([view.confidence[i, k] for view in views])
+            if not seeing:
+                assert np.isnan(mean.positions[i, k]).all() and np.isnan(mean.world[i, k]).all()
+                continue
+            np.testing.assert_allclose(mean.positions[i, k], np.mean([v.positions[i, k] for v in seeing], axis=0))
+
+
+@given(people(), people(), st.floats(0, 1), st.floats(0, 1))
+def test_a_second_look_never_loses_what_one_of_them_sees(
+    first: People, second: People, old: float, trust: float
+) -> None:
+    lane, frames = Lane(0, 0), np.arange(COUNT)
+    lane.set_looked(frames, first.circle, first)
+    share = np.full((COUNT, KEYPOINTS), old)
+    lane.blend(frames, second, share, np.full((COUNT, KEYPOINTS), trust))
+    positions, confidence, world = lane.results(COUNT)
+    assert world is not None
+    assert np.isfinite(confidence).all()
+    known = confidence > 0
+    assert np.isfinite(positions[known]).all() and np.isfinite(world[known]).all()
+    one, two = first.confidence > 0, second.confidence > 0
+    assert (known == (one | two))[~(one & two)].all()
+    np.testing.assert_allclose(positions[one & ~two], first.positions[one & ~two], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(positions[two & ~one], second.positions[two & ~one], rtol=1e-6, atol=1e-6)
+    mixed = old * first.positions + (1 - old) * second.positions
+    np.testing.assert_allclose(positions[one & two], mixed[one & two], rtol=1e-4, atol=1e-4)
