@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import base64
 import hashlib
 import io
 import os
@@ -22,6 +23,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,7 +34,7 @@ ADDON = ROOT / "blender_addon"
 BACKEND = ROOT / "backend" / "video2rig"
 BUILD = ROOT / "build"
 
-CORE_ROOTS = ("client", "launcher", "take", "settings", "bounds", "anatomy", "keypoints", "skeleton")
+CORE_ROOTS = ("bundling", "client", "installer", "launcher", "take", "settings", "bounds", "anatomy", "keypoints", "skeleton")
 """What the add-on imports of the backend. These modules, and all that they import, run inside Blender: numpy, pyzmq
 and OpenCV are everything that they may ask for."""
 
@@ -147,6 +149,54 @@ def pythons_wheel() -> tuple[str, bytes]:
     return f"{name}-{tag}.whl", zip_bytes(files)
 
 
+def backend_wheel() -> tuple[str, bytes]:
+    """Return name and bytes of the backend's own wheel, as pyproject.toml describes it: what the add-on installs.
+
+    Raises:
+        BuildError: pyproject.toml asks for something that is not built here.
+    """
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        facts = tomllib.load(file)
+    project, tool = facts["project"], facts["tool"]["setuptools"]
+    unknown = set(tool) - {"dynamic", "packages", "package-data", "data-files"}
+    if unknown or project["dynamic"] != ["version"] or set(tool["package-data"]) != {BACKEND.name}:
+        raise BuildError(f"pyproject.toml has settings that the backend's wheel does not know: {sorted(unknown)}")
+    name = f"video2rig-{version()}"
+    patterns = ["**/*.py", *tool["package-data"][BACKEND.name]]
+    paths = {path for pattern in patterns for path in BACKEND.glob(pattern)}
+    files = {path.relative_to(BACKEND.parent).as_posix(): path.read_bytes() for path in paths}
+    for folder, globs in tool["data-files"].items():
+        for path in [path for pattern in globs for path in ROOT.glob(pattern)]:
+            files[f"{name}.data/data/{folder}/{path.name}"] = path.read_bytes()
+    metadata = [
+        "Metadata-Version: 2.4",
+        f"Name: {project['name']}",
+        f"Version: {version()}",
+        f"Summary: {project['description']}",
+        f"License-Expression: {project['license']}",
+        "License-File: LICENSE",
+        f"Requires-Python: {project['requires-python']}",
+        *(f"Requires-Dist: {requirement}" for requirement in project["dependencies"]),
+    ]
+    scripts = "".join(f"{script} = {target}\n" for script, target in sorted(project["scripts"].items()))
+    info = f"{name}.dist-info"
+    files[f"{info}/METADATA"] = ("\n".join(metadata) + "\n").encode()
+    files[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: build_addon\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    files[f"{info}/entry_points.txt"] = f"[console_scripts]\n{scripts}".encode()
+    files[f"{info}/licenses/LICENSE"] = (ROOT / "LICENSE").read_bytes()
+    files[f"{info}/RECORD"] = _record(files, f"{info}/RECORD").encode()
+    return f"{name}-py3-none-any.whl", zip_bytes(files)
+
+
+def _record(files: dict[str, bytes], own_name: str) -> str:
+    """Return a wheel's RECORD: name, digest and size of each file."""
+    lines = []
+    for name in sorted(files):
+        digest = base64.urlsafe_b64encode(hashlib.sha256(files[name]).digest()).decode().rstrip("=")
+        lines.append(f"{name},sha256={digest},{len(files[name])}\n")
+    return "".join([*lines, f"{own_name},,\n"])
+
+
 def current_platform() -> str:
     """Return Blender's name for this machine.
 
@@ -257,6 +307,9 @@ def contents(target: str, wheels: Path) -> dict[str, bytes]:
         files[f"core/{module}.py"] = (BACKEND / f"{module}.py").read_bytes()
     name, data = pythons_wheel()
     files[f"wheels/{name}"] = data
+    # not among the manifest's wheels, which Blender puts into its own Python
+    name, data = backend_wheel()
+    files[f"backend/{name}"] = data
     for wheel in WHEELS[target]:
         files[f"wheels/{wheel.filename}"] = fetch_wheel(wheel, wheels).read_bytes()
     return files
