@@ -34,7 +34,18 @@ ADDON = ROOT / "blender_addon"
 BACKEND = ROOT / "backend" / "video2rig"
 BUILD = ROOT / "build"
 
-CORE_ROOTS = ("bundling", "client", "installer", "launcher", "take", "settings", "bounds", "anatomy", "keypoints", "skeleton")
+CORE_ROOTS = (
+    "bundling",
+    "client",
+    "installer",
+    "launcher",
+    "take",
+    "settings",
+    "bounds",
+    "anatomy",
+    "keypoints",
+    "skeleton",
+)
 """What the add-on imports of the backend. These modules, and all that they import, run inside Blender: numpy, pyzmq
 and OpenCV are everything that they may ask for."""
 
@@ -309,7 +320,7 @@ def contents(target: str, wheels: Path) -> dict[str, bytes]:
     files[f"wheels/{name}"] = data
     # not among the manifest's wheels, which Blender puts into its own Python
     name, data = backend_wheel()
-    files[f"backend/{name}"] = data
+    files[f"environment/{name}"] = data
     for wheel in WHEELS[target]:
         files[f"wheels/{wheel.filename}"] = fetch_wheel(wheel, wheels).read_bytes()
     return files

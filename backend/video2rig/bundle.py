@@ -122,6 +122,7 @@ def write_zip(folder: Path, target: IO[bytes]) -> None:
 
 
 def _facts(path: Path, archive: zipfile.ZipFile | None) -> dict[str, Any]:
+    facts: dict[str, Any] = {}
     try:
         text = (path / FACTS).read_bytes() if archive is None else archive.read(FACTS)
         facts = json.loads(text)

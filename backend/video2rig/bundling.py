@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import bundle, package_index
-from .errors import Video2RigError
 from .files import check_writable, replacing
 from .installation import program_of, python_of
 from .installer import PYTHONS, WEIGHTS, InstallError, Request, Tools, build_of, check_device, version_of
@@ -45,7 +44,7 @@ def make_bundle(
         check_device(request.device)
     cancelled = cancelled or threading.Event()
     try:
-        with tempfile.TemporaryDirectory(prefix=".video2rig-bundle-", dir=target.parent, ignore_cleanup_errors=True) as name:
+        with tempfile.TemporaryDirectory(prefix=".video2rig-", dir=target.parent, ignore_cleanup_errors=True) as name:
             content = Path(name) / "bundle"
             _fill(content, Path(name), request, report, cancelled)
             size = sum(path.stat().st_size for path in content.rglob("*"))

@@ -27,8 +27,8 @@ from . import bundle, child, package_index
 from .errors import Cancelled, Video2RigError
 from .installation import (
     LOG,
-    Installed,
     InstallationError,
+    Installed,
     default_root,
     find_installed,
     folder_bytes,
@@ -55,8 +55,19 @@ DOWNLOAD_SIZE = {"cpu": "0.4 GB", "cuda": "3 GB"}
 
 WEIGHTS = "blazepose"
 
+_PACKAGES = "Installing packages"
+_PACKAGES_AT, _WEIGHTS_AT = 0.15, 0.8  # of the whole
+
 # of a user's shell, and aimed at another environment
-_AIMED = ("UV_PYTHON", "UV_PROJECT", "UV_SYSTEM_PYTHON", "UV_TARGET", "UV_PREFIX", "UV_WORKING_DIR", "UV_NO_BUILD_ISOLATION")
+_AIMED = (
+    "UV_PYTHON",
+    "UV_PROJECT",
+    "UV_SYSTEM_PYTHON",
+    "UV_TARGET",
+    "UV_PREFIX",
+    "UV_WORKING_DIR",
+    "UV_NO_BUILD_ISOLATION",
+)
 
 
 class InstallError(Video2RigError):
@@ -206,9 +217,7 @@ def doctor(program: Path, device: str, cancelled: threading.Event | None = None)
         Cancelled: ``cancelled`` was set.
     """
     command = [program, "doctor", "--json", "--device", device]
-    ended = child.run(
-        command, folder=program.parent, environment=child.clean_environment(), cancelled=cancelled
-    )
+    ended = child.run(command, folder=program.parent, environment=child.clean_environment(), cancelled=cancelled)
     text = "\n".join(ended.lines)
     try:
         return json.loads(text[text.index("{") :])
@@ -234,9 +243,11 @@ class Tools:
         self._say = say
         self._cancelled = cancelled
         self._program: Path | None = None
-        self.environment = {
-            name: value for name, value in child.clean_environment().items() if name not in _AIMED
-        } | {"UV_PYTHON_INSTALL_DIR": str(folder / "python"), "NO_COLOR": "1", "UV_NO_PROGRESS": "1"}
+        self.environment = {name: value for name, value in child.clean_environment().items() if name not in _AIMED} | {
+            "UV_PYTHON_INSTALL_DIR": str(folder / "python"),
+            "NO_COLOR": "1",
+            "UV_NO_PROGRESS": "1",
+        }
         self.environment.setdefault("UV_CACHE_DIR", str(folder / "cache"))
         self.environment.setdefault("UV_SYSTEM_CERTS", "1")  # a studio's proxy has its own certificate
         if offline:
@@ -334,9 +345,9 @@ class Tools:
                     return Python(found, version, "fetched by uv")
             except InstallError as error:
                 self._say(f"no Python from uv: {error}")
-        if request.blender_python and (version := _python_version(request.blender_python)):
-            if bundle.fits(version, wanted):
-                return Python(request.blender_python, version, "Blender's own; repair the backend when that Blender goes")
+        version = _python_version(request.blender_python) if request.blender_python else None
+        if version and bundle.fits(version, wanted):
+            return Python(request.blender_python, version, "Blender's own: repair the backend when that Blender goes")
         raise InstallError(
             f"no Python {wanted} is on this computer; install one from python.org or the system's packages, or name "
             "one in the add-on's preferences"
@@ -366,6 +377,8 @@ class _Installer:
         self._cancelled = cancelled
         self._log = log
         self._stage, self._fraction = "Starting", 0.0
+        self._sizes: dict[str, float] = {}  # MiB of what is being downloaded
+        self._here: set[str] = set()
 
     def run(self) -> Installed:
         try:
@@ -391,13 +404,13 @@ class _Installer:
             self._at("Making the environment", 0.12)
             environment = root / f"env-{secrets.token_hex(4)}"
             tools.run("venv", "--no-project", "--no-config", "--python", python.program, environment)
-            self._at("Installing packages", 0.15)
+            self._at(_PACKAGES, _PACKAGES_AT)
             where = ["--offline", "--no-index", "--find-links", opened.wheels] if opened else indexes.arguments()
             build = [] if opened else tools.torch_arguments(request.device)
             into = ["--python", python_of(environment), "--only-binary", ":all:"]
             # pip is what the backend fetches weights with
             tools.run("pip", "install", *into, *where, *build, request.wheel.absolute(), "pip")
-            self._at("Getting the weights", 0.8)
+            self._at("Getting the weights", _WEIGHTS_AT)
             notes = list(self._weights(tools, environment, opened, indexes))
             self._at("Checking", 0.9)
             facts = doctor(program_of(environment), request.device, self._cancelled)
@@ -458,9 +471,22 @@ class _Installer:
             raise Cancelled("cancelled")
 
     def _say(self, text: str) -> None:
+        if self._stage == _PACKAGES:
+            self._follow(text)
         self._log.write(f"{text}\n")
         self._log.flush()
         self._report(Progress(self._stage, self._fraction, text))
+
+    def _follow(self, text: str) -> None:
+        """Tell from uv's lines how much of the packages is here; the downloads count for nine tenths of it."""
+        if found := re.fullmatch(r"\s*Downloading (\S+) \(([\d.]+)([KMG])iB\)", text):
+            self._sizes[found[1]] = float(found[2]) * {"K": 1 / 1024, "M": 1.0, "G": 1024.0}[found[3]]
+        elif found := re.fullmatch(r"\s*Downloaded (\S+)", text):
+            self._here.add(found[1])
+        part = sum(self._sizes.get(name, 0.0) for name in self._here) / (sum(self._sizes.values()) or 1.0)
+        if text.startswith(("Prepared", "Installed")):
+            part = 1.0
+        self._fraction = max(self._fraction, _PACKAGES_AT + 0.9 * part * (_WEIGHTS_AT - _PACKAGES_AT))
 
 
 def _check_space(root: Path, request: Request) -> None:

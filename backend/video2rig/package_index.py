@@ -143,7 +143,7 @@ def machine() -> str:
     """
     system = {"linux": "linux", "darwin": "macos", "win32": "windows"}.get(sys.platform, sys.platform)
     kind = platform.machine().lower()
-    name = f"{system}-{ {'x86_64': 'x64', 'amd64': 'x64', 'aarch64': 'arm64'}.get(kind, kind)}"
+    name = f"{system}-{ {'x86_64': 'x64', 'amd64': 'x64', 'aarch64': 'arm64'}.get(kind, kind) }"
     if name not in UV_WHEELS:
         raise PackageIndexError(f"there is no installer for {name}; there is one for {', '.join(UV_WHEELS)}")
     return name
@@ -306,7 +306,7 @@ def _download(
             partial.unlink(missing_ok=True)
 
 
-def _open(address: str, headers: dict[str, str]):  # noqa: ANN202 urllib names no type
+def _open(address: str, headers: dict[str, str]):
     """Open an address, through the proxy that the system names, with its login if it holds one."""
     parts = urllib.parse.urlsplit(address)
     if parts.username is not None:
@@ -320,7 +320,9 @@ def _open(address: str, headers: dict[str, str]):  # noqa: ANN202 urllib names n
         except urllib.error.HTTPError:
             raise
         except OSError as error:
-            refused = isinstance(getattr(error, "reason", None), (ConnectionRefusedError, ssl.SSLError, FileNotFoundError))
+            refused = isinstance(
+                getattr(error, "reason", None), (ConnectionRefusedError, ssl.SSLError, FileNotFoundError)
+            )
             if number == TRIES or refused:
                 raise
             time.sleep(number)

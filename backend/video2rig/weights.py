@@ -350,9 +350,8 @@ def _local_places(entry: Entry) -> Iterator[tuple[str, Path]]:
     if (checkout / "pyproject.toml").is_file() and shared.is_dir():
         yield "the development folder", shared / entry.name
         yield "the development folder", shared
-    if entry.ships:
-        if (checkout / "pyproject.toml").is_file():
-            yield "the checkout", checkout / "models" / entry.name
+    if entry.ships and (checkout / "pyproject.toml").is_file():
+        yield "the checkout", checkout / "models" / entry.name
     yield "the installation", Path(sysconfig.get_path("data")) / "share" / "video2rig" / entry.name
 
 
