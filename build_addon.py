@@ -4,9 +4,10 @@
 
     python build_addon.py                        # for this machine
     python build_addon.py --platform all
+    python build_addon.py --backend-bundle OUT.zip      # what the backend's installation downloads, for machines offline
 
-A zip holds ``blender_addon/``, the modules of ``backend/video2rig`` that both programs share (as ``core/``), and the
-wheels that Blender's Python lacks. Wheels are fetched once with pip, into ``build/wheels``, and checked by digest.
+A zip holds ``blender_addon/``, the modules of ``backend/video2rig`` that both programs share (as ``core/``), the
+wheels that Blender's Python lacks, and the backend's own wheel, which is installed outside Blender. Wheels are fetched once with pip, into ``build/wheels``, and checked by digest.
 Where a Blender is at hand (``$BLENDER``, or ``blender`` on the PATH) it validates the zips.
 """
 
@@ -365,13 +366,37 @@ def validate(path: Path, blender: str) -> None:
         raise BuildError(f"{path.name} is not a valid extension:\n{done.stdout}{done.stderr}")
 
 
+def backend_bundle(target: Path, device: str, python: str) -> int:
+    """Write an offline bundle for machines like this one; return the exit code."""
+    sys.path.insert(0, str(BACKEND.parent))  # pure standard library; nothing needs to be installed for it
+    from video2rig.bundling import make_bundle
+    from video2rig.errors import Video2RigError
+    from video2rig.installer import Request
+
+    name, data = backend_wheel()
+    (BUILD / "wheels").mkdir(parents=True, exist_ok=True)
+    (BUILD / "wheels" / name).write_bytes(data)
+    try:
+        size = make_bundle(target, Request(BUILD / "wheels" / name, device=device, python=python), print)
+    except Video2RigError as error:
+        print(f"build_addon: {error}", file=sys.stderr)
+        return 1
+    print(f"{target}  {size / 1e6:.1f} MB")
+    return 0
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Build what the command line asks for; return the exit code."""
     parser = argparse.ArgumentParser(description="Build the Blender extension.")
     parser.add_argument(
         "--platform", choices=("current", "all", *WHEELS), default="current", help="which zips to build"
     )
+    parser.add_argument("--backend-bundle", type=Path, metavar="OUT.zip", help="write an offline bundle instead")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="the build of torch in the bundle")
+    parser.add_argument("--python", default="", metavar="PROGRAM", help="the Python that the bundle is for")
     arguments = parser.parse_args(argv)
+    if arguments.backend_bundle is not None:
+        return backend_bundle(arguments.backend_bundle, arguments.device, arguments.python)
     try:
         targets = {"current": lambda: [current_platform()], "all": lambda: list(WHEELS)}.get(
             arguments.platform, lambda: [arguments.platform]

@@ -219,7 +219,6 @@ class _Working:
             return self._fail(str(error))
         if work.error:
             return self._fail(work.error)
-        self.finished(work)
         for line in work.lines:
             self.report({"INFO"}, line)  # type: ignore[attr-defined]
         return {"CANCELLED"} if work.cancelling else {"FINISHED"}
@@ -357,7 +356,9 @@ def popup(title: str, lines: Sequence[str]) -> None:
         for line in lines:
             self.layout.label(text=line)
 
-    with bpy.context.temp_override(window=bpy.context.window or manager.windows[0]):
+    # a timer has no window of its own; the preferences lie over the others
+    asked = [window for window in manager.windows if any(area.type == "PREFERENCES" for area in window.screen.areas)]
+    with bpy.context.temp_override(window=[*asked, manager.windows[0]][0]):
         manager.popup_menu(draw, title=title, icon="INFO")
 
 
@@ -412,9 +413,7 @@ def run_command(arguments: argparse.Namespace) -> Sequence[str]:
 
 
 def _run(title: str, task: worker.Task) -> Sequence[str]:
-    work = worker.run_blocking(
-        worker.Work(title, task), lambda progress: print(f"video2rig: {progress.line}", flush=True)
-    )
+    work = worker.run_blocking(worker.Work(title, task, said=lambda now: print(f"video2rig: {now.line}", flush=True)))
     if work.error:
         raise BackendError(work.error)
     if work.cancelling:

@@ -44,7 +44,8 @@ def draw_missing(layout: bpy.types.UILayout, context: bpy.types.Context) -> bool
     chosen = backend.preferences.of(context)
     said = size_line(chosen.install_device) if word == "absent" else text
     _draw_lines(column, [said], _NARROW)
-    _draw_online(column, context)
+    if not chosen.bundle:
+        _draw_online(column, context, _NARROW)
     _draw_outcome(column, _NARROW)
     column.operator("preferences.addon_show", text="Choices", icon="PREFERENCES").module = __package__
     return missing
@@ -67,7 +68,7 @@ def draw_preferences(layout: bpy.types.UILayout, context: bpy.types.Context) -> 
         if word in ("absent", "named", "remote"):
             _draw_lines(column, [size_line(chosen.install_device), f"Folder: {installation.default_root()}"], _WIDE)
         if not chosen.bundle:
-            _draw_online(column, context)
+            _draw_online(column, context, _WIDE)
         _draw_outcome(column, _WIDE)
     choices = box.column()
     choices.enabled = work is None
@@ -88,7 +89,7 @@ def draw_remote(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     row.enabled = bool(chosen.connection_file) and worker.current is None
     row.operator(backend.VIDEO2RIG_OT_test_connection.bl_idname, icon="LINKED")
     if chosen.connection_file and not bpy.app.online_access:
-        _draw_online(column, context, "Online access is off: only a backend on this computer can be reached")
+        _draw_online(column, context, _WIDE, "Online access is off: only a backend on this computer can be reached")
 
 
 def _draw_buttons(layout: bpy.types.UILayout, word: str) -> None:
@@ -123,11 +124,11 @@ def _draw_outcome(layout: bpy.types.UILayout, width: int) -> None:
         _draw_lines(layout, worker.last.lines, width, "INFO")
 
 
-def _draw_online(layout: bpy.types.UILayout, context: bpy.types.Context, text: str = "") -> None:
+def _draw_online(layout: bpy.types.UILayout, context: bpy.types.Context, width: int, text: str = "") -> None:
     """Tell that Blender is set to stay offline, with the switch that changes it."""
     if bpy.app.online_access:
         return
-    _draw_lines(layout, [text or "Blender is set to stay offline; downloads need online access"], _NARROW, "INTERNET")
+    _draw_lines(layout, [text or "Blender is set to stay offline; downloads need online access"], width, "INTERNET")
     layout.prop(context.preferences.system, "use_online_access")
 
 

@@ -40,18 +40,26 @@ class Work:
         error: Why it failed, or "".
     """
 
-    def __init__(self, title: str, task: Task, finished: Callable[[Work], None] | None = None) -> None:
+    def __init__(
+        self,
+        title: str,
+        task: Task,
+        finished: Callable[[Work], None] = lambda work: None,
+        said: Callable[[Progress], None] = lambda progress: None,
+    ) -> None:
         """Start nothing yet.
 
         Args:
             title: What it is, in words. task: What to do.
-            finished: Called on the main thread at the end, in a window.
+            finished: Called on the main thread at the end.
+            said: Called on the worker's thread with everything that is reported.
         """
         self.title = title
         self.lines: list[str] = []
         self.error = ""
         self.finished = finished
         self._task = task
+        self._said = said
         self._cancelled = threading.Event()
         self._progress = Progress("Starting", 0.0, "")
         self._thread = threading.Thread(target=self._run, name="video2rig-work", daemon=True)
@@ -95,6 +103,7 @@ class Work:
 
     def _report(self, progress: Progress) -> None:
         self._progress = progress
+        self._said(progress)
 
 
 def begin(work: Work) -> None:
@@ -110,7 +119,7 @@ def begin(work: Work) -> None:
     bpy.app.timers.register(_follow, first_interval=_TICK, persistent=True)
 
 
-def run_blocking(work: Work, said: Callable[[Progress], None] = lambda progress: None) -> Work:
+def run_blocking(work: Work) -> Work:
     """Run a work to its end while this thread waits; Ctrl-C cancels it.
 
     Raises:
@@ -118,18 +127,17 @@ def run_blocking(work: Work, said: Callable[[Progress], None] = lambda progress:
     """
     global current, last
     _check_free()
-    current, shown = work, None
+    current = work
     work.start()
     try:
         while not work.wait(0.1):
-            if (now := work.progress()) is not shown:
-                shown = now
-                said(now)
+            pass
     except KeyboardInterrupt:
         work.cancel()
         work.wait(30.0)
     finally:
         current, last = None, work
+        work.finished(work)
     return work
 
 
@@ -158,8 +166,7 @@ def _follow() -> float | None:
     if not work.done:
         return _TICK
     current, last = None, work
-    if work.finished is not None:
-        work.finished(work)
+    work.finished(work)
     redraw()
     return None
 

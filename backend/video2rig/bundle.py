@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import json
 import re
+import shutil
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -118,7 +119,10 @@ def write_zip(folder: Path, target: IO[bytes]) -> None:
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for path in sorted(folder.rglob("*")):
             if path.is_file():
-                archive.write(path, path.relative_to(folder).as_posix())
+                entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), (1980, 1, 1, 0, 0, 0))
+                entry.external_attr = 0o100644 << 16
+                with path.open("rb") as source, archive.open(entry, "w", force_zip64=True) as inside:
+                    shutil.copyfileobj(source, inside, _BLOCK)
 
 
 def _facts(path: Path, archive: zipfile.ZipFile | None) -> dict[str, Any]:

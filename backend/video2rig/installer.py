@@ -271,7 +271,7 @@ class Tools:
                 return f"{self.version()} (on the PATH)"
             ours = package_index.unpack_uv(wheel or self.fetch(self._folder / "tools"), self._folder / "tools")
         self._program = ours
-        return f"{self.version()} (from the package index)"
+        return f"{self.version()} (its pinned wheel)"
 
     def fetch(self, folder: Path) -> Path:
         """Download uv's wheel."""
@@ -326,6 +326,8 @@ class Tools:
             version = _python_version(request.python)
             if version is None:
                 raise InstallError(f"{request.python} is not a Python that can be run; name another in the preferences")
+            if not bundle.fits(version, wanted):
+                raise InstallError(f"{request.python} is Python {version}, and {_in_words(wanted)} is needed")
             return Python(request.python, version, "as named")
         for origin, arguments in (
             ("of this computer", ("--system", "--no-managed-python", "--no-python-downloads")),
@@ -349,8 +351,8 @@ class Tools:
         if version and bundle.fits(version, wanted):
             return Python(request.blender_python, version, "Blender's own: repair the backend when that Blender goes")
         raise InstallError(
-            f"no Python {wanted} is on this computer; install one from python.org or the system's packages, or name "
-            "one in the add-on's preferences"
+            f"{_in_words(wanted)} is needed, and this computer has none; install one from python.org or the system's "
+            "packages, or name one in the add-on's preferences"
         )
 
     def torch_arguments(self, device: str) -> list[str]:
@@ -496,6 +498,13 @@ def _check_space(root: Path, request: Request) -> None:
             f"the disk of {root} has {free / 1e9:.1f} GB free, and the installation needs {needed / 1e9:.1f} GB; make "
             "room, or name another folder in $VIDEO2RIG_BACKEND_FOLDER"
         )
+
+
+def _in_words(wanted: str) -> str:
+    """Return a range of Pythons as a user reads it."""
+    if wanted.startswith("=="):
+        return f"Python {wanted[2:].removesuffix('.*')} (the bundle is for that one)"
+    return f"Python {wanted}"
 
 
 def _failure(ended: child.Ended) -> str:

@@ -68,6 +68,7 @@ class Indexes(NamedTuple):
         extra: Addresses of further ones, of equal rank.
         find_links: Folders and pages of wheels.
         constraints: Files that narrow versions.
+        no_index: Whether only ``find_links`` are asked.
         chosen: Whether anybody chose; False means that PyPI and PyTorch's own index are meant.
         origin: Who chose, in words.
     """
@@ -76,12 +77,13 @@ class Indexes(NamedTuple):
     extra: tuple[str, ...] = ()
     find_links: tuple[str, ...] = ()
     constraints: tuple[str, ...] = ()
+    no_index: bool = False
     chosen: bool = False
     origin: str = "PyPI"
 
     def arguments(self) -> list[str]:
         """Return uv's options for them."""
-        options: list[str] = []
+        options: list[str] = ["--no-index"] if self.no_index else []
         if self.default:
             options += ["--default-index", self.default]
         for address in self.extra:
@@ -100,6 +102,7 @@ class Indexes(NamedTuple):
             "PIP_INDEX_URL": self.default or "",
             "PIP_EXTRA_INDEX_URL": " ".join(self.extra),
             "PIP_FIND_LINKS": " ".join(self.find_links),
+            "PIP_NO_INDEX": "1" if self.no_index else "",
         }
         return {name: value for name, value in found.items() if value}
 
@@ -124,13 +127,15 @@ def configured(chosen: str = "") -> Indexes:
         first = os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("UV_INDEX_URL")
         default = first.partition("=")[2] if first and re.match(r"[\w-]+=\w+:", first) else first
         return Indexes(default or None, constraints=constraints, chosen=True, origin="the index that uv is set up with")
+    alone = pip.get("no-index", "").lower() in ("1", "true", "yes", "on")
     found = Indexes(
-        pip.get("index-url") or None,
-        tuple(pip.get("extra-index-url", "").split()),
+        None if alone else pip.get("index-url") or None,
+        () if alone else tuple(pip.get("extra-index-url", "").split()),
         tuple(pip.get("find-links", "").split()),
         constraints,
+        alone,
     )
-    if found[:3] != (None, (), ()):
+    if alone or found[:3] != (None, (), ()):
         return found._replace(chosen=True, origin="the index that pip is set up with")
     return found
 
@@ -245,7 +250,8 @@ def _pip_files() -> list[Path]:
 
 def _places(indexes: Indexes) -> Iterator[str]:
     yield from indexes.find_links
-    yield f"{(indexes.default or PYPI).rstrip('/')}/uv/"
+    if not indexes.no_index:
+        yield f"{(indexes.default or PYPI).rstrip('/')}/uv/"
     for address in indexes.extra:
         yield f"{address.rstrip('/')}/uv/"
 
