@@ -4,10 +4,11 @@
 
     python build_addon.py                        # for this machine
     python build_addon.py --platform all
-    python build_addon.py --backend-bundle OUT.zip      # what the backend's installation downloads, for machines offline
+    python build_addon.py --backend-bundle OUT.zip   # what the installation of the backend downloads, for use offline
 
 A zip holds ``blender_addon/``, the modules of ``backend/video2rig`` that both programs share (as ``core/``), the
-wheels that Blender's Python lacks, and the backend's own wheel, which is installed outside Blender. Wheels are fetched once with pip, into ``build/wheels``, and checked by digest.
+wheels that Blender's Python lacks, and the backend's own wheel, which is installed outside Blender. Wheels are
+fetched once with pip, into ``build/wheels``, and checked by digest.
 Where a Blender is at hand (``$BLENDER``, or ``blender`` on the PATH) it validates the zips.
 """
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
-PROGRAM = '''
+PROGRAM = """
 import json, os, pathlib, sys
 
 def main():
@@ -35,7 +35,7 @@ def main():
     facts = {"version": VERSION, "device": f"computing on the CPU, for {device}", "problems": problems}
     print(json.dumps(facts) if "--json" in words else "all is well")
     return bool(problems)
-'''
+"""
 
 
 def make_wheel(

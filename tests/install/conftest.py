@@ -5,8 +5,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from fake_backend import ROOT, backend_wheel, fill_wheels
 
+from fake_backend import ROOT, backend_wheel, fill_wheels
 from video2rig import package_index
 from video2rig.installer import Request
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Installations with the real uv and a backend of a few lines: whole, or nothing."""
 
+import itertools
 import os
 import shutil
 import signal
@@ -11,8 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
-from fake_backend import ROOT, backend_wheel, make_wheel, serve_index
 
+from fake_backend import ROOT, backend_wheel, make_wheel, serve_index
 from video2rig import child, installer
 from video2rig.errors import Cancelled
 from video2rig.installation import (
@@ -45,7 +46,7 @@ def test_installed_and_found(request_of, monkeypatch: pytest.MonkeyPatch) -> Non
     assert not (request.root / "cache").exists()
     stages = list(dict.fromkeys(progress.stage for progress in told))
     assert stages[:3] == ["Getting the installer", "Looking for Python", "Making the environment"]
-    assert [a.fraction <= b.fraction for a, b in zip(told, told[1:], strict=False)].count(False) == 0
+    assert all(a.fraction <= b.fraction for a, b in itertools.pairwise(told))
     assert told[-1].fraction == 1.0
     assert any("licence: Apache-2.0" in progress.line for progress in told)
     assert "Apache-2.0" in (request.root / LOG).read_text("utf-8")
@@ -86,7 +87,7 @@ def test_a_broken_installation_is_told_not_passed_over(request_of, monkeypatch: 
     done = install(request_of())
     monkeypatch.setenv("VIDEO2RIG_BACKEND_FOLDER", str(done.root))
     done.program.unlink()
-    with pytest.raises(LaunchError, match="installed backend is broken.*repair"):
+    with pytest.raises(LaunchError, match=r"installed backend is broken.*repair"):
         find_backend_command()
     (done.root / RECORD).write_text("{")
     with pytest.raises(InstallationError, match="not a record of this version"):
@@ -110,7 +111,7 @@ def test_a_failure_leaves_the_old_one_at_work(request_of, tmp_path: Path) -> Non
     with pytest.raises(InstallError, match=r"Checking: torch cannot be used \(log: .*install.log\)"):
         install(request_of(wheel=sick))
     greedy = make_wheel(tmp_path / "greedy", "video2rig", "9.9.11", ["nowhere-to-be-had>=3"])
-    with pytest.raises(InstallError, match="Installing packages: .*nowhere-to-be-had"):
+    with pytest.raises(InstallError, match=r"Installing packages: .*nowhere-to-be-had"):
         install(request_of(wheel=greedy))
     assert find_installed(old.root) == old and old.problem is None
     assert names(old.root) == {old.folder, "tools", LOG, RECORD, "lock"}
@@ -125,7 +126,7 @@ def test_absent_weights_are_a_note(request_of, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_gpu_that_cannot_be_used_is_an_error(request_of, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(installer, "has_nvidia_driver", lambda: False)
-    with pytest.raises(InstallError, match="no NVIDIA driver|macOS"):
+    with pytest.raises(InstallError, match=r"no NVIDIA driver|macOS"):
         install(request_of(device="cuda"))
     assert not list(request_of().root.glob("env-*"))
     monkeypatch.setattr(installer, "has_nvidia_driver", lambda: True)
@@ -227,9 +228,8 @@ def test_broken_network(request_of, wheels: Path, monkeypatch: pytest.MonkeyPatc
         return True
 
     root = request_of().root
-    with serve_index(wheels, cut) as address:
-        with pytest.raises(InstallError, match=r"Installing packages: .*tinydep"):
-            install(request_of(index=address))
+    with serve_index(wheels, cut) as address, pytest.raises(InstallError, match=r"Installing packages: .*tinydep"):
+        install(request_of(index=address))
     with pytest.raises(InstallError, match=r"Installing packages: .*(onnect|sending)"):
         install(request_of(index=address))  # nobody listens there any more
     shutil.rmtree(root / "tools")
