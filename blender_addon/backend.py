@@ -8,6 +8,7 @@ in background mode, and when called from a script, they wait for it.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ from . import job, preferences, worker
 from .core import __version__, bundling, child, installation, installer
 from .core.errors import Video2RigError
 from .core.installer import Progress, Request
-from .core.launcher import LaunchError, find_backend_command
+from .core.launcher import COMMAND, LaunchError, find_backend_command
 from .core.link import probe
 
 REPORT = "Video2Rig Doctor"
@@ -52,8 +53,9 @@ def request_of(chosen: preferences.VIDEO2RIG_preferences, offline: str = "") -> 
         chosen: The preferences. offline: A bundle that takes precedence over theirs.
 
     Raises:
-        BackendError: The network is needed, and Blender is set to stay offline.
+        BackendError: A video is being solved, or the network is needed while Blender is set to stay offline.
     """
+    check_idle()
     named = offline or chosen.bundle
     if not named:
         check_online()
@@ -65,6 +67,16 @@ def request_of(chosen: preferences.VIDEO2RIG_preferences, offline: str = "") -> 
         python=bpy.path.abspath(chosen.python) if chosen.python else "",
         blender_python=sys.executable,
     )
+
+
+def check_idle() -> None:
+    """Leave a backend that works alone.
+
+    Raises:
+        BackendError: A video is being solved.
+    """
+    if job.current is not None:
+        raise BackendError("a video is being solved; wait for it, or cancel it")
 
 
 def check_online() -> None:
@@ -169,8 +181,8 @@ def connection_lines(wanted: preferences.Wanted) -> list[str]:
 def state(context: bpy.types.Context) -> tuple[str, str]:
     """Return how the backend of this computer stands, as a word and in words.
 
-    The word is "remote", "absent", "broken", "outdated", "installed" (by the add-on) or "named" (by the user, or on
-    the PATH).
+    The word is "remote", "absent", "broken", "outdated", "installed" (by the add-on), "named" (by the user, or on the
+    PATH), or "misnamed".
     """
     chosen = preferences.of(context)
     if chosen.connection_file:
@@ -179,7 +191,9 @@ def state(context: bpy.types.Context) -> tuple[str, str]:
         found = None if chosen.named_command() else installation.find_installed()
         command = find_backend_command(chosen.named_command())
     except LaunchError as error:
-        return ("broken" if chosen.named_command() or found else "absent"), str(error)
+        if chosen.named_command() or os.environ.get(COMMAND):
+            return "misnamed", str(error)
+        return ("broken" if found else "absent"), str(error)
     except Video2RigError as error:
         return "broken", str(error)
     if found is None or command != [str(found.program)]:
@@ -271,6 +285,7 @@ class VIDEO2RIG_OT_remove_backend(_Working, Operator):
         return self._begin(context) if self.sure and not bpy.app.background else super().execute(context)
 
     def make(self, context: bpy.types.Context) -> worker.Task:
+        check_idle()
         return remove()
 
     sure = False

@@ -30,12 +30,16 @@ def draw_missing(layout: bpy.types.UILayout, context: bpy.types.Context) -> bool
         Whether there is no backend that could solve a video.
     """
     word, text = _state(context)
-    missing = word in ("absent", "broken")
+    missing = word in ("absent", "broken", "misnamed")
     if not (missing or word == "outdated" or worker.current is not None):
         return False
     column = layout.box().column()
     if worker.current is not None:
         _draw_work(column, worker.current, _NARROW)
+        return missing
+    if word == "misnamed":
+        _draw_lines(column, [text], _NARROW, "ERROR", alert=True)
+        _draw_choices(column)
         return missing
     label = {"absent": "Install Backend", "broken": "Repair Backend", "outdated": "Update Backend"}[word]
     row = column.row()
@@ -47,7 +51,7 @@ def draw_missing(layout: bpy.types.UILayout, context: bpy.types.Context) -> bool
     if not chosen.bundle:
         _draw_online(column, context, _NARROW)
     _draw_outcome(column, _NARROW)
-    column.operator("preferences.addon_show", text="Choices", icon="PREFERENCES").module = __package__
+    _draw_choices(column)
     return missing
 
 
@@ -65,7 +69,7 @@ def draw_preferences(layout: bpy.types.UILayout, context: bpy.types.Context) -> 
         icon = {"installed": "CHECKMARK", "named": "CHECKMARK", "remote": "WORLD"}.get(word, "ERROR")
         _draw_lines(column, ["Not installed" if word == "absent" else text], _WIDE, icon)
         _draw_buttons(column, word)
-        if word in ("absent", "named", "remote"):
+        if word in ("absent", "named", "misnamed", "remote"):
             _draw_lines(column, [size_line(chosen.install_device), f"Folder: {installation.default_root()}"], _WIDE)
         if not chosen.bundle:
             _draw_online(column, context, _WIDE)
@@ -90,6 +94,10 @@ def draw_remote(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     row.operator(backend.VIDEO2RIG_OT_test_connection.bl_idname, icon="LINKED")
     if chosen.connection_file and not bpy.app.online_access:
         _draw_online(column, context, _WIDE, "Online access is off: only a backend on this computer can be reached")
+
+
+def _draw_choices(layout: bpy.types.UILayout) -> None:
+    layout.operator("preferences.addon_show", text="Choices", icon="PREFERENCES").module = __package__
 
 
 def _draw_buttons(layout: bpy.types.UILayout, word: str) -> None:

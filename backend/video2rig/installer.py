@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from . import bundle, child, package_index
+from .connection import ENVIRONMENT as CONNECTION
 from .errors import Cancelled, Video2RigError
 from .installation import (
     LOG,
@@ -54,6 +55,9 @@ DOWNLOAD_SIZE = {"cpu": "0.4 GB", "cuda": "3 GB"}
 """What a user is told beforehand."""
 
 WEIGHTS = "blazepose"
+
+# nothing where it is a 32-bit one, for which there is no PyTorch
+_TELL_VERSION = "import platform, struct; print(platform.python_version() if struct.calcsize('P') == 8 else '')"
 
 _PACKAGES = "Installing packages"
 _PACKAGES_AT, _WEIGHTS_AT = 0.15, 0.8  # of the whole
@@ -157,11 +161,13 @@ def install(
 
 
 def check_device(device: str) -> None:
-    """Find out before a long download whether a GPU that was chosen can be there at all.
+    """Find out before a long download whether what was chosen can be there at all.
 
     Raises:
-        InstallError: There is no such device, or no NVIDIA driver.
+        InstallError: There is no such device, no NVIDIA driver, or no PyTorch for this kind of computer.
     """
+    if package_index.machine() == "macos-x64":
+        raise InstallError("PyTorch is no longer made for Intel Macs; connect to a backend on another computer")
     if device not in DEVICES:
         raise InstallError(f"no device is called '{device}'; there are: {', '.join(DEVICES)}")
     if device == "cuda" and not has_nvidia_driver():
@@ -210,14 +216,16 @@ def needs_update(installed: Installed, wheel: Path) -> bool:
 
 
 def doctor(program: Path, device: str, cancelled: threading.Event | None = None) -> dict[str, Any]:
-    """Run `video2rig doctor --json` and return its report.
+    """Run `video2rig doctor --json` and return its report, of all but a running server.
 
     Raises:
         InstallError: It does not run, or says no report.
         Cancelled: ``cancelled`` was set.
     """
     command = [program, "doctor", "--json", "--device", device]
-    ended = child.run(command, folder=program.parent, environment=child.clean_environment(), cancelled=cancelled)
+    # whether a server of another version runs is no matter of the installation
+    environment = child.clean_environment({CONNECTION: str(program.parent / "no server")})
+    ended = child.run(command, folder=program.parent, environment=environment, cancelled=cancelled)
     text = "\n".join(ended.lines)
     try:
         return json.loads(text[text.index("{") :])
@@ -265,11 +273,14 @@ class Tools:
             self._program = Path(found)
             return f"{self.version()} (${UV})"
         ours = self._folder / "tools" / f"uv-{package_index.UV_VERSION}" / ("uv.exe" if os.name == "nt" else "uv")
-        if not ours.is_file():
+        if not ours.is_file() or _uv_version(str(ours)) < OLDEST_UV:
             if wheel is None and (found := shutil.which("uv")) and _uv_version(found) >= OLDEST_UV:
                 self._program = Path(found)
                 return f"{self.version()} (on the PATH)"
-            ours = package_index.unpack_uv(wheel or self.fetch(self._folder / "tools"), self._folder / "tools")
+            taken = wheel or self.fetch(self._folder / "tools")
+            ours = package_index.unpack_uv(taken, self._folder / "tools")
+            if wheel is None:
+                taken.unlink()
         self._program = ours
         return f"{self.version()} (its pinned wheel)"
 
@@ -341,7 +352,7 @@ class Tools:
                 return Python(found, version, origin)
         if "UV_OFFLINE" not in self.environment:
             try:
-                self.run("python", "install", "--no-bin", MANAGED_PYTHON)
+                self.run("python", "install", "--no-bin", "--no-registry", MANAGED_PYTHON)
                 found = self.run("python", "find", "--no-project", "--managed-python", MANAGED_PYTHON)[-1]
                 if version := _python_version(found):
                     return Python(found, version, "fetched by uv")
@@ -396,6 +407,10 @@ class _Installer:
         request, root = self._request, self._root
         wheel_digest = digest_of(request.wheel)
         with self._opened() as opened:
+            if opened and request.device == "cuda" and opened.device != "cuda":
+                raise InstallError(
+                    "a GPU was chosen, but the bundle has the CPU build of PyTorch; use one made for CUDA"
+                )
             indexes = package_index.Indexes() if opened else package_index.configured(request.index)
             tools = Tools(root, indexes, self._say, self._cancelled, offline=opened is not None)
             self._at("Getting the installer", 0.02)
@@ -416,7 +431,7 @@ class _Installer:
             notes = list(self._weights(tools, environment, opened, indexes))
             self._at("Checking", 0.9)
             facts = doctor(program_of(environment), request.device, self._cancelled)
-            self._say(json.dumps(facts, indent=2))
+            self._log.write(f"{json.dumps(facts, indent=2)}\n")
             if facts["problems"]:
                 raise InstallError("; ".join(facts["problems"]))
             if build_of(request.device) == "cuda" and "GPU" not in facts["device"].partition(":")[0]:
@@ -520,9 +535,7 @@ def _uv_version(program: str) -> tuple[int, ...]:
 
 
 def _python_version(program: str) -> str | None:
-    found = re.fullmatch(
-        r"(\d+\.\d+\.\d+)\S*", _output([program, "-I", "-c", "import platform; print(platform.python_version())"])
-    )
+    found = re.fullmatch(r"(\d+\.\d+\.\d+)\S*", _output([program, "-I", "-c", _TELL_VERSION]))
     return found[1] if found else None
 
 

@@ -89,6 +89,14 @@ def test_it_stays_offline_when_blender_does(addon: Any, prepared: Any, tmp_path:
     assert not (tmp_path / "dàta x").exists()
 
 
+def test_a_solve_is_not_disturbed(addon: Any, prepared: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(addon.job, "current", object())
+        for operator in (bpy.ops.video2rig.install_backend, bpy.ops.video2rig.remove_backend):
+            with pytest.raises(RuntimeError, match="a video is being solved"):
+                operator()
+
+
 def test_a_failure_is_reported(addon: Any, prepared: Any) -> None:
     prepared.python = "/nowhere/python"
     with pytest.raises(RuntimeError, match=r"Looking for Python: /nowhere/python is not a Python .*install\.log"):
@@ -122,7 +130,7 @@ def test_what_is_used(addon: Any, prepared: Any, tmp_path: Path) -> None:
     prepared.command = str(program)
     assert addon.backend.state(bpy.context) == ("named", f"Used: {program}")
     prepared.command = "/nowhere/video2rig"
-    assert state(addon) == "broken"
+    assert state(addon) == "misnamed"
     prepared.connection_file = "/nowhere/connection.json"
     assert state(addon) == "remote"
     with pytest.raises(RuntimeError, match="no connection file"):

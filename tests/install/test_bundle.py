@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fake_backend import serve_index
-from video2rig import bundle, package_index
+from video2rig import bundle, installer, package_index
 from video2rig.bundle import BundleError, fits, open_bundle
 from video2rig.bundling import make_bundle
 from video2rig.errors import Cancelled
@@ -78,6 +78,12 @@ def test_a_bundle_for_another_python_or_device(request_of, folder: Path, monkeyp
     with pytest.raises(InstallError, match="is for amiga-68k, and this computer is"):
         install(request_of(bundle=folder))
     assert find_installed(request_of().root) is None and not list(request_of().root.glob("*-*"))
+
+
+def test_a_gpu_from_a_bundle_without(request_of, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installer, "has_nvidia_driver", lambda: True)
+    with pytest.raises(InstallError, match="a GPU was chosen, but the bundle has the CPU build"):
+        install(request_of(bundle=folder, device="cuda"))
 
 
 def test_what_the_bundle_lacks_is_told(request_of, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

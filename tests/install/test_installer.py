@@ -304,6 +304,41 @@ def test_pythons_in_order(request_of, monkeypatch: pytest.MonkeyPatch, tmp_path:
         tools.find_python(request_of(python="", blender_python=sys.executable), "==3.99.*")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="makes a shell script")
+def test_a_python_that_uv_fetches(request_of, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where the system has none, uv is asked for one before Blender's own is taken."""
+    uv = tmp_path / "uv"
+    uv.write_text(
+        f"""#!/bin/sh
+cd "{tmp_path}"
+echo "$*" >> asked
+case "$*" in
+  --version) echo uv 0.99.0 ;;
+  "python install"*) touch fetched ;;
+  "python find"*--managed-python*) test -f fetched && echo "{sys.executable}" ;;
+  *) exit 1 ;;
+esac
+"""
+    )
+    uv.chmod(0o755)
+    monkeypatch.setenv(installer.UV, str(uv))
+    tools = installer.Tools(tmp_path, installer.package_index.Indexes(), lambda text: None, threading.Event())
+    assert "$VIDEO2RIG_UV" in tools.prepare(None)
+    found = tools.find_python(request_of(python="", blender_python="/nowhere/blender/python"))
+    assert (found.program, found.origin) == (sys.executable, "fetched by uv")
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert [words.split()[1] for words in asked[1:]] == ["find", "find", "install", "find"]
+    assert "--no-managed-python" in asked[1] and str(tmp_path / "python") == tools.environment["UV_PYTHON_INSTALL_DIR"]
+
+
+def test_a_damaged_uv_is_replaced(request_of) -> None:
+    done = install(request_of())
+    (uv,) = done.root.glob("tools/uv-*/uv*")
+    uv.write_text("damaged")
+    assert install(request_of()).problem is None
+    assert uv.stat().st_size > 10**7 and [path.name for path in (done.root / "tools").iterdir()] == [uv.parent.name]
+
+
 def test_which_torch(request_of, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """PyTorch's own index by the device, unless somebody chose an index."""
 
