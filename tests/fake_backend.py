@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import base64
-import ensurepip
 import hashlib
 import http.server
+import importlib.util
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -78,14 +78,19 @@ def backend_wheel(folder: Path, version: str = "9.9.9", problems: list[str] | No
     return make_wheel(folder, "video2rig", version, ["tinydep>=1"], code)
 
 
+def bundled_pip() -> Path | None:
+    """Return the wheel of pip that this Python brings; some distributions take it out."""
+    found = importlib.util.find_spec("ensurepip")
+    return next(Path(found.origin).parent.glob("_bundled/pip-*.whl"), None) if found and found.origin else None
+
+
 def fill_wheels(folder: Path, uv_wheel: Path) -> Path:
     """Make the folder of wheels that an installation needs: uv, pip and `tinydep`."""
     make_wheel(folder, "tinydep", "1.2", padding=200_000)
     (folder / uv_wheel.name).symlink_to(uv_wheel)
-    bundled = list(Path(ensurepip.__file__).parent.glob("_bundled/pip-*.whl"))
-    if bundled:
-        (folder / bundled[0].name).write_bytes(bundled[0].read_bytes())
-    else:  # some distributions take it out
+    if bundled := bundled_pip():
+        (folder / bundled.name).write_bytes(bundled.read_bytes())
+    else:
         make_wheel(folder, "pip", "99.0")
     return folder
 

@@ -16,7 +16,7 @@ bpy = pytest.importorskip("bpy", reason="needs the bpy module or a Blender binar
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from fake_backend import ROOT, backend_wheel, fill_wheels  # noqa: E402
+from fake_backend import ROOT, backend_wheel, bundled_pip, fill_wheels  # noqa: E402
 
 
 @pytest.fixture
@@ -106,8 +106,7 @@ def test_a_failure_is_reported(addon: Any, prepared: Any) -> None:
 
 def test_commands(addon: Any, prepared: Any, tmp_path: Path, capfd: Any) -> None:
     python = ["--python", prepared.python]
-    bundled = "pip-99" not in str(list((tmp_path / "wheels").glob("pip-*")))
-    if bundled:
+    if bundled_pip():
         assert addon.command.run(["bundle", str(tmp_path / "b.zip"), "--device", "cpu", *python]) == 0
         bpy.context.preferences.system.use_online_access = False
         assert addon.command.run(["install-backend", "--offline", str(tmp_path / "b.zip"), *python]) == 0

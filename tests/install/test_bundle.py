@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Offline bundles: made on a computer with an index, checked, and installed from without any network."""
 
-import ensurepip
 import json
 import os
 import shutil
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fake_backend import serve_index
+from fake_backend import bundled_pip, serve_index
 from video2rig import bundle, installer, package_index
 from video2rig.bundle import BundleError, fits, open_bundle
 from video2rig.bundling import make_bundle
@@ -140,9 +139,7 @@ def test_cancelled_while_it_is_read(archive: Path, tmp_path: Path) -> None:
         open_bundle(archive, tmp_path / "scratch", cancelled)
 
 
-@pytest.mark.skipif(
-    not list(Path(ensurepip.__file__).parent.glob("_bundled/pip-*.whl")), reason="this Python brings no pip"
-)
+@pytest.mark.skipif(bundled_pip() is None, reason="this Python brings no pip")
 @pytest.mark.parametrize("kind", ["zip", "folder"])
 def test_made_and_installed(
     kind: str, request_of, wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
