@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import textwrap
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from .core.installer import Progress, Request
 from .core.launcher import COMMAND, LaunchError, find_backend_command
 from .core.link import probe
 
+_WIDTH = 100  # characters of a line in a popup
 REPORT = "Video2Rig Doctor"
 LOG = "Video2Rig Installation"
 """Names of the text blocks."""
@@ -369,7 +371,8 @@ def popup(title: str, lines: Sequence[str]) -> None:
 
     def draw(self: bpy.types.Menu, context: bpy.types.Context) -> None:
         for line in lines:
-            self.layout.label(text=line)
+            for part in textwrap.wrap(line, _WIDTH, subsequent_indent="        ", drop_whitespace=False):
+                self.layout.label(text=part)
 
     # a timer has no window of its own; the preferences lie over the others
     asked = [window for window in manager.windows if any(area.type == "PREFERENCES" for area in window.screen.areas)]

@@ -73,7 +73,8 @@ def draw_preferences(layout: bpy.types.UILayout, context: bpy.types.Context) -> 
             _draw_lines(column, [size_line(chosen.install_device), f"Folder: {installation.default_root()}"], _WIDE)
         if not chosen.bundle:
             _draw_online(column, context, _WIDE)
-        _draw_outcome(column, _WIDE)
+        if worker.last is not None and worker.last.title != backend.VIDEO2RIG_OT_test_connection.title:
+            _draw_outcome(column, _WIDE)
     choices = box.column()
     choices.enabled = work is None
     choices.use_property_split = True
@@ -92,6 +93,8 @@ def draw_remote(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     row = column.row()
     row.enabled = bool(chosen.connection_file) and worker.current is None
     row.operator(backend.VIDEO2RIG_OT_test_connection.bl_idname, icon="LINKED")
+    if worker.last is not None and worker.last.title == backend.VIDEO2RIG_OT_test_connection.title:
+        _draw_outcome(column, _WIDE)
     if chosen.connection_file and not bpy.app.online_access:
         _draw_online(column, context, _WIDE, "Online access is off: only a backend on this computer can be reached")
 

@@ -33,7 +33,9 @@ def main():
     device = words[words.index("--device") + 1] if "--device" in words else "auto"
     problems = ["the device 'cuda' was asked for, but there is none"] if device == "cuda" else PROBLEMS
     facts = {"version": VERSION, "device": f"computing on the CPU, for {device}", "problems": problems}
-    print(json.dumps(facts) if "--json" in words else "all is well")
+    print("a library: {warns}")
+    print(json.dumps(facts) if "--json" in words else "all is well", flush=True)
+    print("another one: {warns}", file=sys.stderr)
     return bool(problems)
 """
 

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -226,12 +226,11 @@ def doctor(program: Path, device: str, cancelled: threading.Event | None = None)
     # whether a server of another version runs is no matter of the installation
     environment = child.clean_environment({CONNECTION: str(program.parent / "no server")})
     ended = child.run(command, folder=program.parent, environment=environment, cancelled=cancelled)
-    text = "\n".join(ended.lines)
-    try:
-        return json.loads(text[text.index("{") :])
-    except ValueError:
-        said = ended.lines[-1] if ended.lines else "nothing"
-        raise InstallError(f"{program} doctor ended with code {ended.code} and said: {said}") from None
+    text, decoder = "\n".join(ended.lines), json.JSONDecoder()
+    for found in re.finditer(r"^{", text, re.MULTILINE):  # a library may have warned before it, or after
+        with suppress(ValueError):
+            return decoder.raw_decode(text, found.start())[0]
+    raise InstallError(f"{program} doctor ended with code {ended.code} and said: {(ended.lines or ['nothing'])[-1]}")
 
 
 class Tools:
@@ -345,7 +344,7 @@ class Tools:
             ("fetched earlier by uv", ("--managed-python", "--no-python-downloads")),
         ):
             try:
-                found = self.run("python", "find", "--no-project", *arguments, wanted)[-1]
+                found = _path_among(self.run("python", "find", "--no-project", *arguments, wanted))
             except InstallError:
                 continue
             if version := _python_version(found):
@@ -353,12 +352,12 @@ class Tools:
         if "UV_OFFLINE" not in self.environment:
             try:
                 self.run("python", "install", "--no-bin", "--no-registry", MANAGED_PYTHON)
-                found = self.run("python", "find", "--no-project", "--managed-python", MANAGED_PYTHON)[-1]
+                found = _path_among(self.run("python", "find", "--no-project", "--managed-python", MANAGED_PYTHON))
                 if version := _python_version(found):
                     return Python(found, version, "fetched by uv")
             except InstallError as error:
                 self._say(f"no Python from uv: {error}")
-        version = _python_version(request.blender_python) if request.blender_python else None
+        version = _python_version(request.blender_python)
         if version and bundle.fits(version, wanted):
             return Python(request.blender_python, version, "Blender's own: repair the backend when that Blender goes")
         raise InstallError(
@@ -529,12 +528,20 @@ def _failure(ended: child.Ended) -> str:
     return "; ".join(chosen) if chosen else f"it ended with code {ended.code} and said nothing"
 
 
+def _path_among(lines: list[str]) -> str:
+    """Return the path that uv told; it may warn of other Pythons before it, or after."""
+    return next((text for text in reversed(lines) if os.path.isabs(text) and os.path.isfile(text)), "")
+
+
 def _uv_version(program: str) -> tuple[int, ...]:
     found = re.search(r"uv (\d+)\.(\d+)", _output([program, "--version"]))
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def _python_version(program: str) -> str | None:
+    """Return the version of a Python that can be used, or None."""
+    if not program:
+        return None
     found = re.fullmatch(r"(\d+\.\d+\.\d+)\S*", _output([program, "-I", "-c", _TELL_VERSION]))
     return found[1] if found else None
 

@@ -134,6 +134,10 @@ def steps() -> Iterator[Callable[[], bool] | float]:
     report = bpy.data.texts[backend.REPORT].as_string()
     assert "all is well" in report, report
     print("CHECK doctor: all is well", flush=True)
+    window, _ = area_of("PREFERENCES")
+    for value in ("PRESS", "RELEASE"):
+        window.event_simulate(type="ESC", value=value, x=window.width // 2, y=window.height // 2)
+    yield 0.5
 
     server = job.reach(job.wanted_from_preferences(bpy.context))
     chosen.connection_file = os.environ["VIDEO2RIG_CONNECTION"]
