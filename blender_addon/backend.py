@@ -277,20 +277,15 @@ class VIDEO2RIG_OT_remove_backend(_Working, Operator):
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """Ask first."""
-        if not self.sure:
-            self.sure = True
-            return context.window_manager.invoke_confirm(self, event)
-        return self._begin(context)
+        return context.window_manager.invoke_confirm(self, event)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Start the work once it was confirmed; in background mode, wait for it."""
-        return self._begin(context) if self.sure and not bpy.app.background else super().execute(context)
+        return super().execute(context) if bpy.app.background else self._begin(context)
 
     def make(self, context: bpy.types.Context) -> worker.Task:
         check_idle()
         return remove()
-
-    sure = False
 
 
 class VIDEO2RIG_OT_doctor(_Working, Operator):

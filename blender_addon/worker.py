@@ -7,6 +7,7 @@ modal operator. One work runs at a time.
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -150,6 +151,14 @@ def shutdown() -> None:
     current = last = None
     if bpy.app.timers.is_registered(_follow):
         bpy.app.timers.unregister(_follow)
+
+
+@atexit.register
+def _end_with_blender() -> None:
+    """Leave no program at work behind."""
+    if current is not None:
+        current.cancel()
+        current.wait(10.0)
 
 
 def _check_free() -> None:

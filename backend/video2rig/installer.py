@@ -51,6 +51,9 @@ MANAGED_PYTHON = "3.12"
 NEEDED_BYTES = {"cpu": 2_500_000_000, "cuda": 9_000_000_000}
 """Free space that an installation asks for: downloads and environment together, with room."""
 
+FULL_BYTES = 200_000_000
+"""A disk with less free space is full: then no downloads are kept for another try."""
+
 DOWNLOAD_SIZE = {"cpu": "0.4 GB", "cuda": "3 GB"}
 """What a user is told beforehand."""
 
@@ -157,6 +160,8 @@ def install(
             except InstallationError:
                 kept = None
             remove_left_overs(root, kept)
+            if shutil.disk_usage(root).free < FULL_BYTES:
+                shutil.rmtree(root / "cache", ignore_errors=True)  # else kept, so that the next try downloads less
         return done
 
 
@@ -257,10 +262,9 @@ class Tools:
         }
         self.environment.setdefault("UV_CACHE_DIR", str(folder / "cache"))
         self.environment.setdefault("UV_SYSTEM_CERTS", "1")  # a studio's proxy has its own certificate
+        self.environment |= indexes.uv_environment()
         if offline:
             self.environment |= {"UV_OFFLINE": "1", "UV_PYTHON_DOWNLOADS": "never", "PIP_NO_INDEX": "1"}
-            for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS"):
-                self.environment.pop(name, None)
 
     def prepare(self, wheel: Path | None) -> str:
         """Find uv, or unpack it from its wheel, which is downloaded if None; return its version and origin in words."""

@@ -70,6 +70,7 @@ class Indexes(NamedTuple):
         constraints: Files that narrow versions.
         no_index: Whether only ``find_links`` are asked.
         chosen: Whether anybody chose; False means that PyPI and PyTorch's own index are meant.
+        of_uv: Whether uv itself is set up, and finds the addresses in its own settings.
         origin: Who chose, in words.
     """
 
@@ -79,15 +80,19 @@ class Indexes(NamedTuple):
     constraints: tuple[str, ...] = ()
     no_index: bool = False
     chosen: bool = False
+    of_uv: bool = False
     origin: str = "PyPI"
 
+    def uv_environment(self) -> dict[str, str]:
+        """Return the environment that makes uv ask these addresses alone; a command line would show their passwords."""
+        if self.of_uv:
+            return dict.fromkeys(UV_PLACES, "") | {name: os.environ[name] for name in UV_PLACES if name in os.environ}
+        found = {"UV_DEFAULT_INDEX": self.default or "", "UV_INDEX": " ".join(self.extra)}
+        return dict.fromkeys(UV_PLACES, "") | (found if self.chosen else {})
+
     def arguments(self) -> list[str]:
-        """Return uv's options for them."""
+        """Return uv's options for what is no address."""
         options: list[str] = ["--no-index"] if self.no_index else []
-        if self.default:
-            options += ["--default-index", self.default]
-        for address in self.extra:
-            options += ["--index", address]
         if self.extra:
             options += ["--index-strategy", "unsafe-best-match"]  # pip's own: the newest of all indexes
         for place in self.find_links:
@@ -107,10 +112,8 @@ class Indexes(NamedTuple):
         return {name: value for name, value in found.items() if value}
 
 
-_UV_SETTINGS = (
-    *("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL"),
-    *("UV_FIND_LINKS", "UV_NO_INDEX", "UV_CONFIG_FILE"),
-)
+UV_PLACES = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS")
+"""Environment variables that tell uv where packages are."""
 
 
 def configured(chosen: str = "") -> Indexes:
@@ -123,10 +126,11 @@ def configured(chosen: str = "") -> Indexes:
     constraints = tuple(pip.get("constraint", "").split())
     if chosen:
         return Indexes(chosen, constraints=constraints, chosen=True, origin=redacted(chosen))
-    if any(os.environ.get(name) for name in _UV_SETTINGS):
+    if any(os.environ.get(name) for name in (*UV_PLACES, "UV_NO_INDEX", "UV_CONFIG_FILE")):
         first = os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("UV_INDEX_URL")
         default = first.partition("=")[2] if first and re.match(r"[\w-]+=\w+:", first) else first
-        return Indexes(default or None, constraints=constraints, chosen=True, origin="the index that uv is set up with")
+        origin = "the index that uv is set up with"
+        return Indexes(default or None, constraints=constraints, chosen=True, of_uv=True, origin=origin)
     alone = pip.get("no-index", "").lower() in ("1", "true", "yes", "on")
     found = Indexes(
         None if alone else pip.get("index-url") or None,

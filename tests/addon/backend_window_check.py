@@ -149,8 +149,15 @@ def steps() -> Iterator[Callable[[], bool] | float]:
     print("CHECK connection:", worker.last.lines, flush=True)
     chosen.connection_file = ""
 
-    assert bpy.ops.video2rig.remove_backend() == {"FINISHED"}
-    yield lambda: worker.current is None
+    window, area = area_of("PREFERENCES")
+    with bpy.context.temp_override(window=window, area=area):
+        bpy.ops.video2rig.remove_backend("INVOKE_DEFAULT")
+    yield 1.0
+    shoot("remove")
+    assert root.exists(), "it removed without asking"
+    for value in ("PRESS", "RELEASE"):
+        window.event_simulate(type="RET", value=value, x=window.width // 2, y=window.height // 2)
+    yield lambda: worker.last is not None and worker.last.title == "The removal"
     assert not root.exists(), f"{root} is still there"
     print("CHECK removed: nothing of it is left", flush=True)
 

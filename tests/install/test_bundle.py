@@ -81,7 +81,7 @@ def test_a_bundle_for_another_python_or_device(request_of, folder: Path, monkeyp
 
 def test_a_gpu_from_a_bundle_without(request_of, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(installer, "has_nvidia_driver", lambda: True)
-    with pytest.raises(InstallError, match="a GPU was chosen, but the bundle has PyTorch for the CPU"):
+    with pytest.raises(InstallError, match="a GPU was chosen, but the bundle has the CPU build"):
         install(request_of(bundle=folder, device="cuda"))
 
 

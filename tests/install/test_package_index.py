@@ -43,9 +43,11 @@ def test_pips_settings_are_taken_over(tmp_path: Path, monkeypatch: pytest.Monkey
     found = configured()
     assert found.chosen and found.default == "https://me:secret@mirror.example/simple"
     assert found.extra == ("file:///a", "file:///b") and found.find_links == ("/wheels",)
+    assert found.uv_environment()["UV_DEFAULT_INDEX"] == "https://me:secret@mirror.example/simple"
+    assert found.uv_environment()["UV_INDEX"] == "file:///a file:///b"
     options = found.arguments()
-    assert options.count("--index") == 2 and "unsafe-best-match" in options
-    assert options[-2:] == ["--constraint", "/c.txt"]
+    assert "unsafe-best-match" in options and not [part for part in options if "secret" in part]
+    assert options[-4:] == ["--find-links", "/wheels", "--constraint", "/c.txt"]
     monkeypatch.setenv("PIP_INDEX_URL", "https://other.example/simple")  # the environment wins
     assert configured().default == "https://other.example/simple"
     assert configured().pip_environment()["PIP_EXTRA_INDEX_URL"] == "file:///a file:///b"
@@ -60,7 +62,10 @@ def test_the_users_choice_and_uvs_come_first(monkeypatch: pytest.MonkeyPatch) ->
     assert chosen.default == "https://me:secret@mine.example/simple" and "secret" not in chosen.origin
     monkeypatch.setenv("UV_DEFAULT_INDEX", "studio=https://uv.example/simple")
     assert configured().default == "https://uv.example/simple" and "uv" in configured().origin
-    assert configured("https://mine.example").default == "https://mine.example"
+    assert configured().uv_environment()["UV_DEFAULT_INDEX"] == "studio=https://uv.example/simple"
+    monkeypatch.setenv("UV_INDEX", "https://more.example/simple")
+    mine = configured("https://mine.example").uv_environment()  # no other is asked then
+    assert mine["UV_DEFAULT_INDEX"] == "https://mine.example" and not mine["UV_INDEX"]
 
 
 @pytest.mark.parametrize("style", ["html", "json"])
