@@ -65,11 +65,7 @@ def show_preferences() -> Iterator[float]:
     bpy.ops.preferences.addon_show(module=PACKAGE)
     yield 1.5
     window, area = area_of("PREFERENCES")
-    for kind in ("WINDOW",):
-        region = next(region for region in area.regions if region.type == kind)
-        window.event_simulate(
-            type="MOUSEMOVE", value="NOTHING", x=region.x + region.width // 2, y=region.y + region.height // 2
-        )
+    window.event_simulate(type="MOUSEMOVE", value="NOTHING", x=area.x + area.width // 2, y=area.y + area.height // 2)
     yield 0.5
 
 
@@ -124,6 +120,7 @@ def steps() -> Iterator[Callable[[], bool] | float]:
     assert not worker.last.error, worker.last.error
     assert backend.state(bpy.context)[0] == "installed"
     print("CHECK installed:", worker.last.lines, flush=True)
+    chosen.python = ""
     yield 1.5
     shoot("preferences-installed")
 
@@ -149,14 +146,21 @@ def steps() -> Iterator[Callable[[], bool] | float]:
     print("CHECK connection:", worker.last.lines, flush=True)
     chosen.connection_file = ""
 
-    window, area = area_of("PREFERENCES")
+    window, area = area_of("VIEW_3D")
+    x, y = area.x + area.width // 2, area.y + area.height // 4
+    window.event_simulate(type="MOUSEMOVE", value="NOTHING", x=x, y=y)
+    yield 1.0
     with bpy.context.temp_override(window=window, area=area):
         bpy.ops.video2rig.remove_backend("INVOKE_DEFAULT")
     yield 1.0
     shoot("remove")
     assert root.exists(), "it removed without asking"
+    for below in range(3):
+        window.event_simulate(type="MOUSEMOVE", value="NOTHING", x=x, y=y + below)
+        yield 0.3
     for value in ("PRESS", "RELEASE"):
-        window.event_simulate(type="RET", value=value, x=window.width // 2, y=window.height // 2)
+        window.event_simulate(type="RET", value=value, x=x, y=y + 2)
+        yield 0.3
     yield lambda: worker.last is not None and worker.last.title == "The removal"
     assert not root.exists(), f"{root} is still there"
     print("CHECK removed: nothing of it is left", flush=True)
