@@ -47,6 +47,8 @@ CORE_ROOTS = (
     "anatomy",
     "keypoints",
     "skeleton",
+    "presence",
+    "take_files",
 )
 """What the add-on imports of the backend. These modules, and all that they import, run inside Blender: numpy, pyzmq
 and OpenCV are everything that they may ask for."""
