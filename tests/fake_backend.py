@@ -18,15 +18,20 @@ ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = """
 import json, os, pathlib, sys
 
+class weights:
+    @staticmethod
+    def fetch(name):
+        path = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "."), "net.tflite")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"weights")
+        return {path.name: path}
+
 def main():
     words = sys.argv[1:]
     if words[0] == "fetch":
         if os.environ.get("FAKE_NO_WEIGHTS"):
             sys.exit("video2rig: no weights today")
-        path = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "."), "net.tflite")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"weights")
-        print(f"net.tflite: {path}")
+        print(f"net.tflite: {weights.fetch(words[1])['net.tflite']}")
         print("licence: Apache-2.0; a network")
         return 0
     assert words[0] == "doctor", words

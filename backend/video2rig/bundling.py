@@ -12,8 +12,17 @@ from pathlib import Path
 
 from . import bundle, package_index
 from .files import check_writable, replacing
-from .installation import program_of, python_of
+from .installation import python_of
 from .installer import PYTHONS, WEIGHTS, InstallError, Request, Tools, build_of, check_device, version_of
+
+# what `video2rig fetch` does, where PyTorch is not installed
+_FETCH = """
+import logging, sys
+from video2rig import weights
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+for name, path in weights.fetch(sys.argv[1]).items():
+    print(f"{name}: {path}")
+"""
 
 
 def make_bundle(
@@ -92,7 +101,7 @@ def _fill(
         indexes.pip_environment(),
     )
     kept = {"XDG_CACHE_HOME": str(scratch / "weights")} | indexes.pip_environment()
-    for line in tools.program([program_of(environment), "fetch", WEIGHTS], kept):
+    for line in tools.program([python_of(environment), "-c", _FETCH, WEIGHTS], kept):
         found = re.fullmatch(r"([\w.-]+): (.+)", line)
         if found and Path(found[2]).is_file():
             (content / "weights" / WEIGHTS).mkdir(parents=True, exist_ok=True)
