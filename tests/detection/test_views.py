@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from video2rig.detection.detector import People, mean_of
-from video2rig.detection.lanes import Lane
+from video2rig.detection.lanes import Lane, carried
 
 COUNT, KEYPOINTS = 2, 3
 
@@ -48,7 +48,7 @@ def test_a_second_look_never_loses_what_one_of_them_sees(
     first: People, second: People, old: float, trust: float
 ) -> None:
     lane, frames = Lane(0, 0), np.arange(COUNT)
-    lane.set_looked(frames, first.circle, first)
+    lane.set_looked(frames, first)
     share = np.full((COUNT, KEYPOINTS), old)
     lane.blend(frames, second, share, np.full((COUNT, KEYPOINTS), trust))
     positions, confidence, world = lane.results(COUNT)
@@ -62,3 +62,31 @@ def test_a_second_look_never_loses_what_one_of_them_sees(
     np.testing.assert_allclose(positions[two & ~one], second.positions[two & ~one], rtol=1e-6, atol=1e-6)
     mixed = old * first.positions + (1 - old) * second.positions
     np.testing.assert_allclose(positions[one & two], mixed[one & two], rtol=1e-4, atol=1e-4)
+
+
+@given(st.data(), st.integers(1, 12))
+def test_what_is_left_out_is_carried_over_from_the_rows_beside_it(data: st.DataObject, count: int) -> None:
+    base = data.draw(arrays(float, (count, 2), elements=st.floats(-10, 10)))
+    away = data.draw(arrays(float, (count, 2), elements=st.sampled_from([-1.0, 0.0, 2.0, np.nan])))
+    whole = carried(base + away, base)
+    for row in range(count):
+        for column in range(2):
+            beside = [away[i, column] for i in (row - 1, row + 1) if 0 <= i < count]
+            known = [value for value in beside if np.isfinite(value)]
+            expected = base[row, column] + np.mean(known) if known else np.nan
+            np.testing.assert_allclose(whole[row, column], expected, atol=1e-9)
+
+
+def test_frames_that_the_first_look_left_out_take_its_difference_from_the_second() -> None:
+    """Two looks that differ by a constant: as if the first look had been at every frame."""
+    lane, frames = Lane(0, 5), np.arange(5, 12)
+    ones, places = np.ones((7, KEYPOINTS)), np.cumsum(np.ones((7, KEYPOINTS, 2)), axis=0)
+    second = People(np.ones(7), np.zeros((7, 4)), places, 0.5 * ones, None)
+    first = second._replace(positions=places + 3.0, confidence=0.7 * ones)
+    skipped = frames % 2 != 0
+    lane.use(frames, np.zeros((7, 4)))
+    lane.set_looked(frames[~skipped], first.picked(~skipped))
+    lane.carry(frames, second, skipped)
+    positions, confidence, _ = lane.results(12)
+    np.testing.assert_allclose(positions[5:], first.positions)
+    np.testing.assert_allclose(confidence[5:], first.confidence, rtol=1e-6)

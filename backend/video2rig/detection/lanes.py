@@ -39,19 +39,39 @@ class Lane:
         rows = self._rows(np.arange(first, first + len(circles)))
         self._expected[rows] = circles
 
+    def use(self, frames: np.ndarray, circles: np.ndarray) -> None:
+        """Note in which circles [N,4] of frames [N] they are looked at."""
+        rows = self._rows(frames)
+        self._used[rows] = circles
+
     def set_found(self, frame: int, people: People, row: int) -> None:
         """Note what a detector found of them in a frame."""
-        self.set_looked(np.array([frame]), people.circle[[row]], people.picked(np.array([row])))
+        self.set_looked(np.array([frame]), people.picked(np.array([row])))
 
-    def set_looked(self, frames: np.ndarray, circles: np.ndarray, people: People) -> None:
-        """Note what was seen in circles [N,4] of frames [N]."""
+    def set_looked(self, frames: np.ndarray, people: People) -> None:
+        """Note what was seen of them in frames [N]."""
         rows = self._rows(frames)
-        self._used[rows], self._measured[rows] = circles, people.circle
-        columns = [people.positions, people.confidence, *([] if people.world is None else [people.world])]
+        self._measured[rows] = people.circle
+        columns = _columns(people)
         if not self._seen:
             self._seen = [_unknown(len(self._expected), column, k == 1) for k, column in enumerate(columns)]
         for whole, part in zip(self._seen, columns, strict=True):
             whole[rows] = part
+
+    def carry(self, frames: np.ndarray, people: People, skipped: np.ndarray) -> None:
+        """Note what the first look would have seen in those of the frames [N], rising, that it left out (`skipped` [N]
+        bool): what the second look saw, and by how much the two differ in the frames beside them."""
+        if not skipped.any():
+            return
+        first, rows = int(frames[0]), frames - frames[0]
+        known = self._seen[1][first - self.start : first - self.start + rows[-1] + 1] > 0
+        for k, column in enumerate(_columns(people)):
+            base = np.full((rows[-1] + 1, *column.shape[1:]), np.nan)
+            base[rows] = column
+            before = self._seen[k][first - self.start :][: len(base)]
+            whole = carried(np.where(known if k == 1 else known[..., None], before, np.nan), base)
+            whole = np.where(np.isnan(whole), base, whole)[rows[skipped]]
+            self._seen[k][frames[skipped] - self.start] = whole.clip(0, 1) if k == 1 else whole
 
     def blend(self, frames: np.ndarray, people: People, old: np.ndarray, trust: np.ndarray) -> None:
         """Note what a second look saw in frames [N]: `old` [N,K] 0..1 is how much of the first one counts, and the
@@ -113,6 +133,19 @@ class Lane:
                 np.concatenate([column, _unknown(more, column, k == 1)]) for k, column in enumerate(self._seen)
             ]
         return frames - self.start
+
+
+def carried(known: np.ndarray, base: np.ndarray) -> np.ndarray:
+    """Values [T,...] that are near a `base` [T,...]: in every row the base, and what is known [T,...] differs by from
+    it in the row before and in the row after, or in that of the two which is known; NaN where neither is."""
+    away = np.pad(known - base, [(1, 1), *[(0, 0)] * (base.ndim - 1)], constant_values=np.nan)
+    before, after = away[:-2], away[2:]
+    both = np.isfinite(before) & np.isfinite(after)
+    return base + np.where(both, (before + after) / 2, np.where(np.isfinite(before), before, after))
+
+
+def _columns(people: People) -> list[np.ndarray]:
+    return [people.positions, people.confidence, *([] if people.world is None else [people.world])]
 
 
 def _unknown(count: int, like: np.ndarray, confidence: bool) -> np.ndarray:

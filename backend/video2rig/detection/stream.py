@@ -5,8 +5,8 @@ Three stages, each a fixed number of frames behind the one before it, so that fr
 
 1. Key frames, several a second: the detector finds everyone, and a `Tracker` says who is who. People whom it missed
    are looked at where they are expected. Between key frames circles are interpolated.
-2. Every frame of the wanted people: keypoints in circles that are smoothed over time without lag. A network's depth
-   answers to the smallest shift of its crop, so calm crops make calm depth.
+2. Every frame of the wanted people, on a CPU every other one: keypoints in circles that are smoothed over time
+   without lag. A network's depth answers to the smallest shift of its crop, so calm crops make calm depth.
 3. Once more in the circles that those keypoints gave, again smoothed, and in a mirror where the detector can do that.
    The mean of both looks counts; where the body moved fast and the first look's circle was far from it, the second
    alone, without a step from frame to frame.
@@ -30,13 +30,14 @@ from ..person import PersonChoice, PersonError
 from .choice import Largest, distance_to_point, may_be_wanted
 from .circles import apart, between, growth, moved, radius, same_body, smoothed, turned
 from .detector import CropDetector, Detector, MirroringDetector, People, TilingDetector, mean_of
-from .lanes import Lane
+from .lanes import Lane, carried
 from .tracking import MIN_PERSON, KeyFrame, Tracker
 
 KEY_SECONDS, MOST_KEY_FRAMES = 0.13, 12  # from one look for everyone to the next
 TILE_SECONDS = 1.0  # from one look for small people to the next
 SMOOTHING_SECONDS, MOST_REACH = 0.07, 12  # standard deviation of a circle's smoothing; frames to either side
 CPU_CHUNK, GPU_CHUNK = 16, 128  # frames
+CPU_STRIDE, GPU_STRIDE = 2, 1  # frames from one first look to the next: the second look is at all of them
 NEAR = 0.25  # radii from the point that was clicked to the person
 FAR = 0.15  # radii, |log| of the size and radians together: from one to two of it the first look counts less and less
 AGREE = 0.1  # radii: a keypoint that both looks place further apart is the second one's alone, not between the two
@@ -102,6 +103,7 @@ class PeopleStream:
         self._views = views if views is not None else 1 if on_cpu else len(VIEWS)
         if not 1 <= self._views <= len(VIEWS):
             raise StreamError(f"{views} views of a person were asked for; 1 to {len(VIEWS)} are possible")
+        self._stride = CPU_STRIDE if on_cpu else GPU_STRIDE
         chunk = chunk if chunk is not None else CPU_CHUNK if on_cpu else GPU_CHUNK
         if chunk < 1:
             raise StreamError(f"chunks of {chunk} frames were asked for; at least 1 is needed")
@@ -352,7 +354,7 @@ class PeopleStream:
         return [(lane, want) for lane, want in rows if want.any()]
 
     def _look_at_all(self, looker: CropDetector, end: int) -> None:
-        """Stage 2: keypoints of the wanted people in every frame before `end`."""
+        """Stage 2: keypoints of the wanted people in the frames before `end`."""
         first, reach = self._looked, self._reach
         if end <= first:
             return
@@ -360,14 +362,20 @@ class PeopleStream:
         crops = [
             smoothed(lane.expected(first - reach, end + reach), self._sigma, reach)[reach:-reach] for lane, _ in lanes
         ]
-        jobs = [(lane, crop, want) for (lane, want), crop in zip(lanes, crops, strict=True)]
-        people = self._look(looker, jobs, first)
-        for (lane, want), crop, seen in zip(lanes, crops, people, strict=True):
+        turn = ~self._skipped(first, end)
+        jobs = [(lane, crop, want & turn) for (lane, want), crop in zip(lanes, crops, strict=True)]
+        for (lane, want), crop in zip(lanes, crops, strict=True):
+            lane.use(first + np.flatnonzero(want), crop[want])
+        for (lane, crop, want), seen in zip(jobs, self._look(looker, jobs, first), strict=True):
             there = seen.score >= MIN_PERSON
             rows = np.flatnonzero(want)
             there &= ~self._is_another(lane, seen.circle, crop[rows], first, rows)
-            lane.set_looked(first + rows[there], crop[rows[there]], seen.picked(there))
+            lane.set_looked(first + rows[there], seen.picked(there))
         self._looked = end
+
+    def _skipped(self, first: int, last: int) -> np.ndarray:
+        """[last - first] bool: the frames that the first look leaves out."""
+        return np.arange(first, last) % self._stride != 0
 
     def _is_another(
         self, lane: Lane, circles: np.ndarray, expected: np.ndarray, first: int, rows: np.ndarray
@@ -391,6 +399,8 @@ class PeopleStream:
         jobs, trust = [], []
         for lane in self._lanes.values():
             measured = lane.measured(first - reach, end + reach)
+            skipped = self._skipped(first - reach, end + reach)[:, None]
+            measured = np.where(skipped, carried(measured, lane.used(first - reach, end + reach)), measured)
             want = np.isfinite(measured[reach:-reach]).all(-1)
             if want.any():
                 crop = smoothed(measured, self._sigma, reach)[reach:-reach]
@@ -403,6 +413,7 @@ class PeopleStream:
             rows, there = first + np.flatnonzero(want), seen.score >= MIN_PERSON
             there &= ~self._is_another(lane, seen.circle, crop[want], first, rows - first)
             rows, seen, part = rows[there], seen.picked(there), part[there] / (part[there] + self._views)
+            lane.carry(rows, seen, rows % self._stride != 0)
             away = np.linalg.norm(seen.positions - lane.positions(rows), axis=-1) / radius(seen.circle)[:, None]
             away = np.nan_to_num(away)  # of a keypoint that only one look sees
             lane.blend(rows, seen, part[:, None] * np.exp(-((away / AGREE) ** 2)), np.exp(-((away / DOUBT) ** 2)))
