@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scene import FPS, CroppedScene, Scene, line
 
-from detection.scene import FPS, CroppedScene, Scene, line
 from shared_data import blazepose_files, needs_shared, people_videos, read_video
 from video2rig.detection import BlazePose, Detector, PeopleStream, StreamError, Tracked
 from video2rig.person import PersonChoice, PersonError
