@@ -86,7 +86,20 @@ def test_frames_that_the_first_look_left_out_take_its_difference_from_the_second
     skipped = frames % 2 != 0
     lane.use(frames, np.zeros((7, 4)))
     lane.set_looked(frames[~skipped], first.picked(~skipped))
-    lane.carry(frames, second, skipped)
+    lane.carry(frames, second)
     positions, confidence, _ = lane.results(12)
     np.testing.assert_allclose(positions[5:], first.positions)
     np.testing.assert_allclose(confidence[5:], first.confidence, rtol=1e-6)
+
+
+def test_a_left_out_look_is_in_doubt_where_the_looks_beside_it_disagree_or_the_body_jumps() -> None:
+    frames, circle = np.arange(9), np.tile([0.0, 0.0, 0.0, -100.0], (9, 1))
+    still = np.tile(np.arange(KEYPOINTS * 2.0).reshape(KEYPOINTS, 2), (9, 1, 1))
+    second = People(np.ones(9), circle, still.copy(), np.ones((9, KEYPOINTS)), None)
+    second.positions[7] += 20.0  # a jump of a fifth of the radius
+    lane, looked = Lane(0, 0), frames % 2 == 0
+    first = second._replace(positions=second.positions.copy())
+    first.positions[2] += 20.0  # both looks disagree
+    lane.set_looked(frames[looked], first.picked(looked))
+    assert lane.doubtful(frames, second)[~looked].tolist() == [True, True, False, True]
+    assert lane.doubtful(frames[3:4], second.picked(frames == 3)).tolist() == [True]  # no look beside

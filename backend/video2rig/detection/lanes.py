@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from .circles import radius
 from .detector import People
 
 _FIRST_ROOM = 64  # frames
+CALM = 0.06  # radii, mean over the keypoints: looks that are closer agree, and a body that moves less does not jump
 
 
 class Lane:
@@ -58,20 +60,26 @@ class Lane:
         for whole, part in zip(self._seen, columns, strict=True):
             whole[rows] = part
 
-    def carry(self, frames: np.ndarray, people: People, skipped: np.ndarray) -> None:
-        """Note what the first look would have seen in those of the frames [N], rising, that it left out (`skipped` [N]
-        bool): what the second look saw, and by how much the two differ in the frames beside them."""
-        if not skipped.any():
-            return
-        first, rows = int(frames[0]), frames - frames[0]
-        known = self._seen[1][first - self.start : first - self.start + rows[-1] + 1] > 0
-        for k, column in enumerate(_columns(people)):
-            base = np.full((rows[-1] + 1, *column.shape[1:]), np.nan)
-            base[rows] = column
-            before = self._seen[k][first - self.start :][: len(base)]
-            whole = carried(np.where(known if k == 1 else known[..., None], before, np.nan), base)
-            whole = np.where(np.isnan(whole), base, whole)[rows[skipped]]
-            self._seen[k][frames[skipped] - self.start] = whole.clip(0, 1) if k == 1 else whole
+    def doubtful(self, frames: np.ndarray, people: People) -> np.ndarray:
+        """[N] bool of frames [N], rising: whether what a second look saw in them does not tell what a first one would
+        have seen: both disagree in a frame beside, or the body jumps, or there was no first look beside."""
+        size, distance = radius(people.circle), _distance(people.positions, self.positions(frames))
+        away, jump = (_beside(frames, column) for column in (distance / size, people.positions))
+        calm = np.fmax(*away) < CALM
+        with np.errstate(invalid="ignore"):
+            return ~calm | (_distance(people.positions, (jump[0] + jump[1]) / 2) / size >= CALM)
+
+    def carry(self, frames: np.ndarray, people: People) -> None:
+        """Note what the first look would have seen in those of the frames [N], rising, that it left out: what the
+        second look saw, and by how much the two differ in the frames beside them."""
+        rows = frames - self.start
+        known = self._seen[1][rows] > 0
+        skipped = ~known.any(1)
+        for whole, column in zip(self._seen, _columns(people), strict=True):
+            mask = known if column.ndim == 2 else known[..., None]
+            before, after = _beside(frames, np.where(mask, whole[rows] - column, np.nan))
+            whole[rows[skipped]] = (column + np.nan_to_num(_mean(before, after)))[skipped]
+        self._seen[1][rows] = self._seen[1][rows].clip(0, 1)
 
     def blend(self, frames: np.ndarray, people: People, old: np.ndarray, trust: np.ndarray) -> None:
         """Note what a second look saw in frames [N]: `old` [N,K] 0..1 is how much of the first one counts, and the
@@ -138,10 +146,29 @@ class Lane:
 def carried(known: np.ndarray, base: np.ndarray) -> np.ndarray:
     """Values [T,...] that are near a `base` [T,...]: in every row the base, and what is known [T,...] differs by from
     it in the row before and in the row after, or in that of the two which is known; NaN where neither is."""
-    away = np.pad(known - base, [(1, 1), *[(0, 0)] * (base.ndim - 1)], constant_values=np.nan)
-    before, after = away[:-2], away[2:]
-    both = np.isfinite(before) & np.isfinite(after)
-    return base + np.where(both, (before + after) / 2, np.where(np.isfinite(before), before, after))
+    return base + _mean(*_beside(np.arange(len(base)), known - base))
+
+
+def _beside(frames: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Values [N,...] of the frames before and after each of frames [N], rising; NaN where they are not among them."""
+    before, after = (np.full(values.shape, np.nan) for _ in range(2))
+    next_to = np.flatnonzero(np.diff(frames) == 1)
+    before[next_to + 1], after[next_to] = values[next_to], values[next_to + 1]
+    return before, after
+
+
+def _mean(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The mean of both, or the one that is known; NaN where neither is."""
+    both = np.isfinite(first) & np.isfinite(second)
+    return np.where(both, (first + second) / 2, np.where(np.isfinite(first), first, second))
+
+
+def _distance(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Mean distance [N] of keypoints [N,K,2], of those that are known in both; NaN where none is."""
+    distance = np.linalg.norm(first - second, axis=-1)
+    known = np.isfinite(distance)
+    total, count = np.where(known, distance, 0).sum(1), known.sum(1)
+    return np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
 
 
 def _columns(people: People) -> list[np.ndarray]:

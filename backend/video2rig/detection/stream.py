@@ -363,12 +363,13 @@ class PeopleStream:
             smoothed(lane.expected(first - reach, end + reach), self._sigma, reach)[reach:-reach] for lane, _ in lanes
         ]
         turn = ~self._skipped(first, end)
-        jobs = [(lane, crop, want & turn) for (lane, want), crop in zip(lanes, crops, strict=True)]
+        jobs = [
+            (lane, crop, want & turn) for (lane, want), crop in zip(lanes, crops, strict=True) if (want & turn).any()
+        ]
         for (lane, want), crop in zip(lanes, crops, strict=True):
             lane.use(first + np.flatnonzero(want), crop[want])
         for (lane, crop, want), seen in zip(jobs, self._look(looker, jobs, first), strict=True):
-            there = seen.score >= MIN_PERSON
-            rows = np.flatnonzero(want)
+            there, rows = seen.score >= MIN_PERSON, np.flatnonzero(want)
             there &= ~self._is_another(lane, seen.circle, crop[rows], first, rows)
             lane.set_looked(first + rows[there], seen.picked(there))
         self._looked = end
@@ -409,15 +410,34 @@ class PeopleStream:
                 jobs.append((lane, crop, want))
                 trust.append(np.clip(2 - wrong / FAR, 0, 1))
         views = self._look(looker, jobs, first, self._views)
+        seconds = []
         for (lane, crop, want), part, seen in zip(jobs, trust, views, strict=True):
             rows, there = first + np.flatnonzero(want), seen.score >= MIN_PERSON
             there &= ~self._is_another(lane, seen.circle, crop[want], first, rows - first)
-            rows, seen, part = rows[there], seen.picked(there), part[there] / (part[there] + self._views)
-            lane.carry(rows, seen, rows % self._stride != 0)
+            seconds.append((lane, rows[there], seen.picked(there), part[there] / (part[there] + self._views)))
+        self._look_in_doubt(looker, [(lane, rows, seen) for lane, rows, seen, _ in seconds], first, end)
+        for lane, rows, seen, part in seconds:
             away = np.linalg.norm(seen.positions - lane.positions(rows), axis=-1) / radius(seen.circle)[:, None]
             away = np.nan_to_num(away)  # of a keypoint that only one look sees
             lane.blend(rows, seen, part[:, None] * np.exp(-((away / AGREE) ** 2)), np.exp(-((away / DOUBT) ** 2)))
         self._settled = end
+
+    def _look_in_doubt(
+        self, looker: CropDetector, seconds: list[tuple[Lane, np.ndarray, People]], first: int, end: int
+    ) -> None:
+        """The first look at frames that it left out: looked at where there is doubt, else taken from those beside."""
+        jobs = []
+        for lane, rows, seen in seconds:
+            doubt = np.zeros(end - first, bool)
+            doubt[rows[lane.doubtful(rows, seen) & self._skipped(first, end)[rows - first]] - first] = True
+            jobs.append((lane, lane.used(first, end), doubt))
+        jobs = [job for job in jobs if job[2].any()]
+        for (lane, crop, doubt), seen in zip(jobs, self._look(looker, jobs, first), strict=True):
+            rows, there = first + np.flatnonzero(doubt), seen.score >= MIN_PERSON
+            there &= ~self._is_another(lane, seen.circle, crop[doubt], first, rows - first)
+            lane.set_looked(rows[there], seen.picked(there))
+        for lane, rows, seen in seconds:
+            lane.carry(rows, seen)
 
     def _look(
         self, looker: CropDetector, jobs: list[tuple[Lane, np.ndarray, np.ndarray]], first: int, views: int = 0
@@ -425,7 +445,7 @@ class PeopleStream:
         """What stands in circles [T,4] of some frames [T] from `first` on, lane by lane: as it is, or the mean of so
         many other views of it."""
         assert self._ring is not None
-        if not jobs:
+        if not any(want.any() for _, _, want in jobs):
             return []
         circles = np.concatenate([crop[want] for _, crop, want in jobs])
         slots = np.concatenate([(first + np.flatnonzero(want)) % len(self._ring) for _, _, want in jobs])
