@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 
 from .ahead import READ_AHEAD, ahead
 from .connection import Connection
@@ -89,18 +89,25 @@ class _Solve:
         self._live = False
         self._lost_since: float | None = None
         self._limits = Limits()
+        self._frames: Generator[tuple[Frame, float], None, None] | None = None
         self._forget()
 
     def _forget(self) -> None:
         """Begin at the first frame, with no session."""
         self._session = ""
         self._credit = 1
-        self._frames: Iterator[tuple[Frame, float]] | None = ahead(self._fitted(), READ_AHEAD)
+        self._close_frames()
+        self._frames = ahead(self._fitted(), READ_AHEAD)
         self._read = 0
         self._noticed = 0
         self._window: deque[tuple[int, list[bytes | memoryview]]] = deque()
         self._cursor = 0
         self._acknowledged = 0
+
+    def _close_frames(self) -> None:
+        if self._frames is not None:
+            self._frames.close()
+            self._frames = None
 
     def run(self) -> list[Take]:
         try:
@@ -109,6 +116,8 @@ class _Solve:
             if self._session:
                 self._free_anew()
             raise
+        finally:
+            self._close_frames()
 
     def _persist(self) -> list[Take]:
         """Go on, over as many connections as it takes."""

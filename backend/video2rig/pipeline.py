@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+from contextlib import closing
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -153,9 +154,10 @@ class Pipeline:
             VideoError: It cannot be read.
         """
         longest = Limits().max_side
-        for frame, scale in ahead((fitted(frame, longest) for frame in source.frames()), READ_AHEAD):
-            self.push(frame.image[None], np.array([frame.time]), scale)
-            progress("detecting", frame.index + 1, max(source.info.frame_count, frame.index + 1))
+        with closing(ahead((fitted(frame, longest) for frame in source.frames()), READ_AHEAD)) as frames:
+            for frame, scale in frames:
+                self.push(frame.image[None], np.array([frame.time]), scale)
+                progress("detecting", frame.index + 1, max(source.info.frame_count, frame.index + 1))
 
     def finish(self) -> None:
         """Take note that no more frames come: people are detected in those that wait for others."""
