@@ -32,7 +32,10 @@ ADDON = ROOT / "blender_addon"
 BACKEND = ROOT / "backend" / "video2rig"
 BUILD = ROOT / "build"
 
-CORE_ROOTS = ("client", "launcher", "take", "settings", "bounds", "anatomy", "keypoints", "skeleton")
+CORE_ROOTS = (
+    *("client", "launcher", "take", "settings", "bounds", "anatomy", "keypoints", "skeleton"),
+    *("rest_rig", "retarget", "rig_skeleton", "rig_structure", "rotation_channels"),
+)
 """What the add-on imports of the backend. These modules, and all that they import, run inside Blender: numpy, pyzmq
 and OpenCV are everything that they may ask for."""
 
@@ -239,13 +242,18 @@ def manifest(target: str) -> str:
     return f'{head}platforms = ["{target}"]\nwheels = [\n{wheels}]\n{table}{tail}'
 
 
+def sources() -> list[Path]:
+    """Return the add-on's own modules."""
+    return sorted(ADDON.rglob("*.py"))
+
+
 def contents(target: str, wheels: Path) -> dict[str, bytes]:
     """Return every file of one platform's zip by its name there.
 
     Raises:
         BuildError: A core module or a wheel is absent.
     """
-    files = {path.name: path.read_bytes() for path in ADDON.glob("*.py")}
+    files = {path.relative_to(ADDON).as_posix(): path.read_bytes() for path in sources()}
     files["blender_manifest.toml"] = manifest(target).encode()
     files["LICENSE"] = (ROOT / "LICENSE").read_bytes()
     files["core/__init__.py"] = (
@@ -255,6 +263,8 @@ def contents(target: str, wheels: Path) -> dict[str, bytes]:
     ).encode()
     for module in core_modules():
         files[f"core/{module}.py"] = (BACKEND / f"{module}.py").read_bytes()
+    for path in (BACKEND / "rom").glob("*.json"):
+        files[f"core/rom/{path.name}"] = path.read_bytes()
     name, data = pythons_wheel()
     files[f"wheels/{name}"] = data
     for wheel in WHEELS[target]:

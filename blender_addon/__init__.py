@@ -9,16 +9,22 @@ from __future__ import annotations
 
 import bpy
 
-from . import command, import_video, job, options, panel, preferences
+from . import bones_panel, command, import_video, job, mapping, options, panel, preferences
 
 # registered in this order, unregistered in the opposite one
 _CLASSES = (
     options.VIDEO2RIG_PG_options,
+    mapping.VIDEO2RIG_PG_bones,
     preferences.VIDEO2RIG_preferences,
     import_video.VIDEO2RIG_OT_import_video,
     import_video.VIDEO2RIG_OT_cancel,
     import_video.VIDEO2RIG_FH_video,
     panel.VIDEO2RIG_PT_main,
+    bones_panel.VIDEO2RIG_OT_find_bones,
+    bones_panel.VIDEO2RIG_OT_forget_bones,
+    bones_panel.VIDEO2RIG_OT_save_bones,
+    bones_panel.VIDEO2RIG_OT_load_bones,
+    bones_panel.VIDEO2RIG_PT_bones,
     panel.VIDEO2RIG_PT_settings,
 )
 _commands: list[object] = []
@@ -29,6 +35,7 @@ def register() -> None:
     for cls in _CLASSES:
         bpy.utils.register_class(cls)
     options.register()
+    mapping.register()
     bpy.types.TOPBAR_MT_file_import.append(import_video.menu)
     _commands.append(bpy.utils.register_cli_command("video2rig", command.run))
 
@@ -39,6 +46,7 @@ def unregister() -> None:
     while _commands:
         bpy.utils.unregister_cli_command(_commands.pop())
     bpy.types.TOPBAR_MT_file_import.remove(import_video.menu)
+    mapping.unregister()
     options.unregister()
     for cls in reversed(_CLASSES):
         bpy.utils.unregister_class(cls)

@@ -132,7 +132,9 @@ def convert(arguments: argparse.Namespace, say: Callable[[str, dict[str, object]
         }
     )
     onto = None if arguments.armature is None else read_rig.armature_named(arguments.armature)
-    skeleton = None if onto is None else read_rig.skeleton_to_solve(onto)
+    skeleton = None if onto is None else read_rig.skeleton_to_solve(onto, settings.rom)
+    if onto is not None and skeleton is not None:
+        say("notice", {"message": read_rig.told_of(onto, skeleton)})
     keep_scene = arguments.keep_scene or onto is not None
     work = job.Job(arguments.video.absolute(), settings, _wanted(arguments), skeleton)
 
@@ -155,6 +157,8 @@ def convert(arguments: argparse.Namespace, say: Callable[[str, dict[str, object]
         interpolation=arguments.interpolation.upper(),
         onto=onto,
     )
+    for notice in placed.notices:
+        say("notice", {"message": notice})
     with ExitStack() as stack:
         drafts = {kind: stack.enter_context(_Draft(path)) for kind, path in targets.items()}
         for kind in _EXPORTS:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import bpy
 
-from . import keyframes, read_rig, rig, video_camera
+from . import keyframes, read_rig, retargeting, rig, video_camera
 from .compat import Interpolation
 from .core.camera import Camera
 from .core.frames import VideoInfo
@@ -26,6 +26,8 @@ class Placed(NamedTuple):
     action: bpy.types.Action
     collection: bpy.types.Collection
     clock: video_camera.Clock
+    notices: list[str]
+    """What a user should know of the armature: bones that something else holds."""
 
 
 def match_scene(scene: bpy.types.Scene, camera: Camera, fps: float, duration: float) -> None:
@@ -87,8 +89,13 @@ def place(
         else:
             armature = onto
             _keep_action(armature)
-        action = keyframes.write_motion(
+        action, pose = keyframes.write_pose(
             armature, take.motion, name, rate=clock.rate, first=clock.first, interpolation=interpolation
         )
         scene.frame_set(scene.frame_current, subframe=scene.frame_subframe)
-    return Placed(armature, camera, action, collection, clock)
+        notices = (
+            []
+            if onto is None
+            else retargeting.what_holds(armature, pose, keyframes.frames_at(times, clock.rate, clock.first))
+        )
+    return Placed(armature, camera, action, collection, clock, notices)
