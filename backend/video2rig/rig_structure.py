@@ -9,8 +9,9 @@ How it decides, in this order:
 3. **Limbs** are chains of paired bones that hang on the middle, from there to a leaf. Of each, every three joints are
    scored as hip, knee and ankle, and as shoulder, elbow and wrist: how like a body's are the lengths of the two
    segments to each other and to the whole, and for legs how straight down they go and how near the ankle is to the
-   floor. So bones before (hip helpers, clavicles), in between (twist bones in the chain) and after (fingers; no arm goes beyond
-   a bone on which three chains hang) are passed over, and chains that only look like limbs (wings, straps, hair) lose.
+   floor. So bones before (hip helpers, clavicles), in between (twist bones in the chain) and after are passed over (no
+   arm goes beyond a bone on which three chains hang, as fingers do), and chains that only look like limbs (wings,
+   straps, hair) lose.
 4. **Feet** tell forward: from the ankles to the lowest leaves. Forward and up tell left from right; where there are no
    toes, forward is the object's -Y, as in Blender.
 5. **Pelvis** is the nearest bone that carries both legs and both arms; **spine** is the way from it to the nearest bone
@@ -140,15 +141,14 @@ def _body(view: _View) -> dict[str, str]:
     roles: dict[str, int] = {}
     limbs = [("hip", leg.joints[0]), ("knee", leg.joints[1]), ("ankle", leg.joints[2])]
     limbs += [("shoulder", arm.joints[0]), ("elbow", arm.joints[1]), ("wrist", arm.joints[2])]
-    clavicle = _clavicle(view, arm)
-    limbs += [("toes", toes)] * (toes is not None) + [("clavicle", clavicle)] * (clavicle is not None)  # type: ignore[list-item]
+    optional = (("toes", toes), ("clavicle", _clavicle(view, arm)))
+    limbs += [(role, bone) for role, bone in optional if bone is not None]
     for role, bone in limbs:
         for one in (bone, int(view.twin[bone])):
             side = "left" if view.heads[one, 0] * left > 0 else "right"
             roles[f"{side}_{role}"] = one
     roles |= _trunk(view, leg, arm, roles)
-    missing = [role for role in ("pelvis",) if role not in roles]
-    if missing:
+    if "pelvis" not in roles:
         raise StructureError("arms and legs hang on no bone together; parent the rig's parts to one bone")
     return {role: rig.names[bone] for role, bone in roles.items()}
 
@@ -267,11 +267,9 @@ def _left_sign(view: _View, leg: _Limb, toes: int | None) -> float:
     steps = np.array(points) - view.heads[ankle]
     step = steps[np.linalg.norm(steps[:, :2], axis=1).argmax(), :2]
     if abs(step[1]) < 0.01:
-        own = view.rig.axes[:, 1]
-        left = view.heads[leg.joints[0]]
-        hip = view.rig.heads[leg.joints[0]] - view.rig.heads[view.twin[leg.joints[0]]]
-        # a figure that faces -Y has its left towards +X
-        return float(np.sign(left[0]) * np.sign(hip @ view.rig.axes[:, 0])) if abs(own @ own) else 1.0
+        # nothing points forward: the object's X is the left of a figure that faces its -Y
+        left = view.rig.heads[leg.joints[0]] - view.rig.heads[view.twin[leg.joints[0]]]
+        return float(np.sign(view.heads[leg.joints[0], 0] * (left @ view.rig.axes[:, 0])))
     # the view's second axis points back where the first points left
     return 1.0 if step[1] < 0 else -1.0
 

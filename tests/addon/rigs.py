@@ -221,8 +221,9 @@ def rigify(context: Any, generate: bool) -> Any:
     metarig = context.view_layer.objects.active
     if not generate:
         return metarig
+    before = set(bpy.data.objects)
     bpy.ops.pose.rigify_generate()
-    rig = next(obj for obj in bpy.data.objects if obj.type == "ARMATURE" and obj != metarig)
+    rig = next(obj for obj in set(bpy.data.objects) - before if obj.type == "ARMATURE")
     bpy.data.objects.remove(metarig)
     bpy.ops.object.mode_set(mode="OBJECT") if context.mode != "OBJECT" else None
     context.view_layer.objects.active = rig
