@@ -33,8 +33,21 @@ BACKEND = ROOT / "backend" / "video2rig"
 BUILD = ROOT / "build"
 
 CORE_ROOTS = (
-    *("client", "launcher", "take", "settings", "bounds", "anatomy", "keypoints", "skeleton"),
-    *("rest_rig", "retarget", "rig_skeleton", "rig_structure", "rotation_channels"),
+    "client",
+    "launcher",
+    "take",
+    "settings",
+    "bounds",
+    "anatomy",
+    "keypoints",
+    "skeleton",
+    "presence",
+    "take_files",
+    "rest_rig",
+    "retarget",
+    "rig_skeleton",
+    "rig_structure",
+    "rotation_channels",
 )
 """What the add-on imports of the backend. These modules, and all that they import, run inside Blender: numpy, pyzmq
 and OpenCV are everything that they may ask for."""

@@ -73,7 +73,7 @@ def solve(path: Path, focal: float, backend: Backend) -> Take:
     field_of_view = 2 * math.atan(max(source.info.width, source.info.height) / 2 / focal)
     pipeline = Pipeline(Settings(field_of_view=field_of_view), source.info.facts(), backend)
     pipeline.push_all(source)
-    return pipeline.solve()
+    return pipeline.solve()[0]
 
 
 def score_take(scoring: ModuleType, take: Take, camera: str) -> dict:

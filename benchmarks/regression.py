@@ -41,7 +41,7 @@ from models.kinematic_regressor.protocol import TestSequence, sequences
 from models.kinematic_regressor.with_ik import solve_test
 from video2rig.errors import Video2RigError
 from video2rig.human import default_human
-from video2rig.keypoints import KEYPOINT_SETS, Keypoints
+from video2rig.keypoints import KEYPOINT_SETS, Keypoints, has_site
 from video2rig.regression import Regressor
 
 EVERY = 4
@@ -96,7 +96,7 @@ def print_sets(regressor: Regressor, clips: Clips, seed: int, every: int) -> Non
     """Print a row for each keypoint set; its speed is that of one long clip."""
     print(f"\nby keypoint set: the regressor alone, body and focal length known, seed {seed}; speed over {LONG} frames")
     print_heads()
-    for name in KEYPOINT_SETS:
+    for name in (name for name, points in KEYPOINT_SETS.items() if all(map(has_site, points))):
         tests = sequences(clips, seed, keypoint_set=name)[::every]
         row = measured([tests], partial(alone, regressor, True))
         print_row(name, row | {SPEED: long_speed(regressor, tests[0])})

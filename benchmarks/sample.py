@@ -22,8 +22,9 @@ from scipy.spatial.transform import Rotation
 from video2rig.frames import open_video
 from video2rig.keypoints import Keypoints
 from video2rig.kinematics import joint_positions
-from video2rig.pipeline import Backend, Pipeline, solve_keypoints
+from video2rig.pipeline import Backend, Pipeline
 from video2rig.settings import Settings
+from video2rig.solving import solve_keypoints
 from video2rig.take import Take
 
 SAMPLE = Path(__file__).parents[1] / "tests" / "sample"
@@ -62,7 +63,7 @@ def detect(backend: Backend) -> tuple[Keypoints, dict]:
     source = open_video(SAMPLE / "sample.mp4")
     pipeline = Pipeline(Settings(), source.info.facts(), backend)
     pipeline.push_all(source)
-    return pipeline.keypoints(), source.info.facts()
+    return pipeline.people()[0].keypoints, source.info.facts()
 
 
 def stature(take: Take) -> float:

@@ -60,12 +60,10 @@ class Detection:
     """A pipeline that detects and does not solve."""
 
     def __init__(self, pipeline: Pipeline) -> None:
-        self.push = pipeline.push
-        self._keypoints = pipeline.keypoints
+        self.push, self.finish, self.notices = pipeline.push, pipeline.finish, pipeline.notices
 
     def solve(self, progress: Callable[[str, int, int], None]) -> Any:
-        """Finish the detection, and end."""
-        self._keypoints()
+        """End: the detection is finished."""
         raise _Ended(_END)
 
 
@@ -145,7 +143,7 @@ def detect(source: VideoSource, settings: Settings, backend: Backend) -> float:
     for frame in source.frames():
         pipeline.push(frame.image[None], np.array([frame.time]), 1.0)
         count += 1
-    pipeline.keypoints()
+    pipeline.finish()
     return count / (time.perf_counter() - began)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Video2Rig for Blender: a video of a person becomes motion on an armature with joint limits.
+"""Video2Rig for Blender: a video of people becomes motion on armatures with joint limits.
 
 This package never imports the networks or the solver. It reads the video, sends its frames over ZeroMQ to the
 backend, and builds the armature, the action and the camera from what comes back.
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import bpy
 
-from . import bones_panel, command, import_video, job, mapping, options, panel, preferences
+from . import bones_panel, command, import_video, job, mapping, options, panel, pick_person, preferences
 
 # registered in this order, unregistered in the opposite one
 _CLASSES = (
@@ -19,6 +19,7 @@ _CLASSES = (
     import_video.VIDEO2RIG_OT_import_video,
     import_video.VIDEO2RIG_OT_cancel,
     import_video.VIDEO2RIG_FH_video,
+    pick_person.VIDEO2RIG_OT_pick_person,
     panel.VIDEO2RIG_PT_main,
     bones_panel.VIDEO2RIG_OT_find_bones,
     bones_panel.VIDEO2RIG_OT_forget_bones,

@@ -20,6 +20,7 @@ from pathlib import Path
 import bpy
 
 from . import exports, job, keyframes, picture, read_rig, take_scene
+from .core import presence, take_files
 from .core import settings as core_settings
 from .core.errors import Cancelled, Video2RigError
 from .core.launcher import find_backend_command
@@ -28,6 +29,7 @@ from .preferences import Wanted
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
 _EXPORTS = ("fbx", "glb", "bvh")
+_OF_SEVERAL = {"bvh": "; with --person everyone, one file a person: PATH.person1.bvh, PATH.person2.bvh, ..."}
 _STAYS = 4  # joints at the end of their range that are told
 
 
@@ -38,7 +40,7 @@ class SaveError(Video2RigError):
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     root = argparse.ArgumentParser(
-        prog="blender -b --command video2rig", description="Turn a video of a person into an animated armature."
+        prog="blender -b --command video2rig", description="Turn a video of people into animated armatures."
     )
     commands = root.add_subparsers(dest="command", required=True)
     convert = commands.add_parser("convert", help="solve a video and save it as a .blend")
@@ -51,10 +53,22 @@ def parser() -> argparse.ArgumentParser:
             type=Path,
             const=Path(),
             metavar=f"PATH.{kind}",
-            help=f"export as {kind.upper()} too, beside the .blend unless a path is given",
+            help=f"export as {kind.upper()} too, beside the .blend unless a path is given" + _OF_SEVERAL.get(kind, ""),
         )
     convert.add_argument(
         "--picture", type=Path, metavar="PATH.png", help="draw video, keypoints and armature side by side"
+    )
+    convert.add_argument(
+        "--person",
+        metavar="WHO",
+        help="largest: the largest person at first, that same one to the end (default). everyone: an armature each. A "
+        "number, as `video2rig people` shows them. X,Y@SECONDS: who is at this pixel at this time",
+    )
+    convert.add_argument(
+        "--detector", choices=core_settings.DETECTORS, help="which network finds people: `video2rig models list` tells"
+    )
+    convert.add_argument(
+        "--overwrite", action="store_true", help="replace the .bvh files that `--person everyone` left before"
     )
     convert.add_argument("--json-progress", action="store_true", help="print progress as one JSON object a line")
     convert.add_argument("--height", type=float, metavar="METRES", help="standing height of the person")
@@ -120,6 +134,8 @@ def convert(arguments: argparse.Namespace, say: Callable[[str, dict[str, object]
         {
             key: value
             for key, value in {
+                "person": arguments.person,
+                "detector": arguments.detector,
                 "height": arguments.height,
                 "field_of_view": None if arguments.fov is None else math.radians(arguments.fov),
                 "smoothing_hz": arguments.smoothing,
@@ -131,6 +147,9 @@ def convert(arguments: argparse.Namespace, say: Callable[[str, dict[str, object]
             if value is not None
         }
     )
+    several = settings.choice().kind == "everyone"
+    if several and "bvh" in targets and not arguments.overwrite:
+        take_files.refuse_former(targets["bvh"])
     onto = None if arguments.armature is None else read_rig.armature_named(arguments.armature)
     skeleton = None if onto is None else read_rig.skeleton_to_solve(onto, settings.rom)
     if onto is not None and skeleton is not None:
@@ -143,7 +162,7 @@ def convert(arguments: argparse.Namespace, say: Callable[[str, dict[str, object]
             say("notice", {"message": notice})
         say("progress", {**progress._asdict(), "text": progress_text(progress)})
 
-    take = job.solve_blocking(work, report)
+    takes = job.solve_blocking(work, report)
     for notice in work.take_notices():
         say("notice", {"message": notice})
     if not keep_scene:
@@ -151,7 +170,7 @@ def convert(arguments: argparse.Namespace, say: Callable[[str, dict[str, object]
     context = bpy.context
     placed = take_scene.place(
         context,
-        take,
+        takes,
         work.source.info,
         match=not keep_scene,
         interpolation=arguments.interpolation.upper(),
@@ -159,27 +178,56 @@ def convert(arguments: argparse.Namespace, say: Callable[[str, dict[str, object]
     )
     for notice in placed.notices:
         say("notice", {"message": notice})
+    files = _exported(targets, [actor.take.person for actor in placed.actors] if several else [])
     with ExitStack() as stack:
-        drafts = {kind: stack.enter_context(_Draft(path)) for kind, path in targets.items()}
-        for kind in _EXPORTS:
-            if kind in drafts:
-                exports.export(context, placed.rig, drafts[kind].path)
-        if "picture" in drafts:
-            picture.draw(context, placed.rig, take, work.source, drafts["picture"].path, clock=placed.clock)
-        _save(drafts["blend"].path)
-        for draft in drafts.values():
+        drafts = [(kind, number, stack.enter_context(_Draft(path))) for kind, number, path in files]
+        for kind, number, draft in drafts:
+            if kind == "picture":
+                actors = [(actor.rig, actor.take) for actor in placed.actors]
+                picture.draw(context, actors, work.source, draft.path, clock=placed.clock)
+            elif kind == "blend":
+                _save(draft.path)
+            else:
+                wanted = [actor.rig for actor in placed.actors if number in (None, actor.take.person)]
+                exports.export(context, wanted, draft.path)
+        for _, _, draft in drafts:
             draft.publish()
+    if several and "bvh" in targets:
+        take_files.remove_former(targets["bvh"], [path for _, _, path in files])
     say(
         "done",
         {
-            "files": [str(path) for path in targets.values()],
-            "frames": len(take.motion),
+            "files": [str(path) for _, _, path in files],
+            "frames": len(takes[0].motion),
             "seconds": round(time.perf_counter() - started, 1),
-            "device": take.motion.provenance.get("device", ""),
-            "at_bounds": keyframes.at_bounds(placed.action),
+            "device": takes[0].motion.provenance.get("device", ""),
+            "people": [
+                {
+                    "person": actor.take.person,
+                    "armature": actor.rig.name,
+                    **presence.presence(actor.take.keypoints)._asdict(),
+                    "at_bounds": keyframes.at_bounds(actor.action),
+                }
+                for actor in placed.actors
+            ],
         },
     )
     return DONE
+
+
+def _exported(targets: dict[str, Path], people: list[int]) -> list[tuple[str, int | None, Path]]:
+    """Return the files to write: kind, the number of the person whom it holds or None for all, and path.
+
+    Args:
+        targets: By kind. people: Numbers, where there may be several.
+    """
+    files: list[tuple[str, int | None, Path]] = []
+    for kind in (*_EXPORTS, "picture", "blend"):
+        if kind == "bvh" and kind in targets and people:
+            files += [(kind, number, take_files.path_of(targets[kind], number)) for number in people]
+        elif kind in targets:
+            files.append((kind, None, targets[kind]))
+    return files
 
 
 def doctor(arguments: argparse.Namespace) -> int:
@@ -280,8 +328,11 @@ def _text_line(kind: str, facts: dict[str, object]) -> None:
     elif kind == "done":
         files = ", ".join(map(str, facts["files"]))  # type: ignore[call-overload]
         print(f"video2rig: {facts['frames']} frames in {facts['seconds']} s on {facts['device']}: {files}", flush=True)
-        for stay in facts["at_bounds"][:_STAYS]:  # type: ignore[index]
-            print(f"video2rig: {stay['title']} at the end of its range for {stay['seconds']:.1f} s", flush=True)
+        for one in facts["people"]:  # type: ignore[attr-defined]
+            seen = presence.Presence(one["first"], one["last"], one["share"])
+            print(f"video2rig: person {one['person']}: {one['armature']}, {seen}", flush=True)
+            for stay in one["at_bounds"][:_STAYS]:
+                print(f"video2rig: {stay['title']} at the end of its range for {stay['seconds']:.1f} s", flush=True)
     else:
         print(f"video2rig: {facts['message']}", file=sys.stderr, flush=True)
 

@@ -21,6 +21,10 @@ MOVIES_STAND_UPRIGHT = bpy.app.version >= (4, 4, 0)
 """Whether this Blender turns a movie as its stream asks for; earlier ones show a phone's video lying down."""
 
 
+DRAWS_LINEAR = bpy.app.version < (5, 0, 0)
+"""Whether what is drawn over a view is turned from linear to sRGB on its way to the screen; later ones show it raw."""
+
+
 def new_action(owner: bpy.types.ID, name: str) -> bpy.types.Action:
     """Give ``owner`` a fresh action (and, where there are slots, a slot of it); whatever it had is kept aside."""
     animation = owner.animation_data or owner.animation_data_create()

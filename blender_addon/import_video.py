@@ -34,7 +34,7 @@ def progress_text(progress: Progress) -> str:
 
 
 class VIDEO2RIG_OT_import_video(Operator):
-    """Turn a video of a person into an animated armature with joint limits"""
+    """Turn a video of people into animated armatures with joint limits"""
 
     bl_idname = "video2rig.import_video"
     bl_label = "Video to Armature"
@@ -70,8 +70,8 @@ class VIDEO2RIG_OT_import_video(Operator):
             return {"CANCELLED"}
         try:
             work = self._open(context)
-            take = job.solve_blocking(work, lambda progress: None)
-            self._place(context, work, take)
+            takes = job.solve_blocking(work, lambda progress: None)
+            self._place(context, work, takes)
         except Video2RigError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
@@ -120,7 +120,7 @@ class VIDEO2RIG_OT_import_video(Operator):
             rig = read_rig.active_armature(context)
             self._onto, skeleton = rig.name, read_rig.skeleton_to_solve(rig, chosen.rom)
             self.report({"INFO"}, read_rig.told_of(rig, skeleton))
-        return job.Job(path, chosen.settings(), job.wanted_from_preferences(context), skeleton)
+        return job.Job(path, chosen.settings_for(path), job.wanted_from_preferences(context), skeleton)
 
     def _start(self, context: bpy.types.Context) -> set[str]:
         if job.current is not None:
@@ -156,11 +156,11 @@ class VIDEO2RIG_OT_import_video(Operator):
         self._job = None
         _redraw(context)
 
-    def _place(self, context: bpy.types.Context, work: job.Job, take: take_scene.Take) -> None:
+    def _place(self, context: bpy.types.Context, work: job.Job, takes: list[take_scene.Take]) -> None:
         chosen = options.of(context)
         placed = take_scene.place(
             context,
-            take,
+            takes,
             work.source.info,
             match=chosen.match_scene,
             interpolation=chosen.interpolation,
@@ -168,9 +168,10 @@ class VIDEO2RIG_OT_import_video(Operator):
         )
         for notice in work.take_notices() + placed.notices:
             self.report({"WARNING"}, notice)
-        device = take.motion.provenance.get("device", "")
-        told = f"{placed.rig.name}: {len(take.motion)} frames" + (f", solved on {device}" if device else "")
-        stays = keyframes.at_bounds_lines(placed.action, 2)
+        device = takes[0].motion.provenance.get("device", "")
+        told = placed.rigs[0].name + (f" and {len(placed.rigs) - 1} more" if len(placed.rigs) > 1 else "")
+        told += f": {len(takes[0].motion)} frames" + (f", solved on {device}" if device else "")
+        stays = keyframes.at_bounds_lines(placed.actors[0].action, 2) if len(takes) == 1 else []
         self.report({"INFO"}, told + (f"; at the end of their range: {', '.join(stays)}" if stays else ""))
         if not bpy.app.background:
             look_through(context, placed.camera)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One solve on a worker thread: what the window's modal operator and the blocking command line share.
 
-The worker touches nothing of Blender. It leaves its progress and, at last, a take or an error where the main
+The worker touches nothing of Blender. It leaves its progress and, at last, takes or an error where the main
 thread finds them.
 """
 
@@ -30,7 +30,7 @@ current: Job | None = None
 
 
 class Job:
-    """A video on its way to being a take.
+    """A video on its way to being a take of each person who is wanted.
 
     Attributes:
         source: The video, opened.
@@ -46,8 +46,12 @@ class Job:
             skeleton: What to solve; None takes the default human with the person's proportions.
 
         Raises:
-            Video2RigError: There is no such video, or it cannot be read.
+            Video2RigError: There is no such video, it cannot be read, or several people are wanted on one armature.
         """
+        if skeleton is not None and settings.choice().kind == "everyone":
+            raise Video2RigError(
+                "everyone cannot be put on one armature; choose one person, or let each have a new armature"
+            )
         self.source: VideoSource = open_video(path)
         self._settings = settings
         self._skeleton = skeleton
@@ -56,7 +60,7 @@ class Job:
         self._lock = threading.Lock()
         self._progress = Progress("connecting", 0, 0, 0.0, None, "")
         self._notices: list[str] = [] if skeleton is None else read_rig.warnings(skeleton)
-        self._take: Take | None = None
+        self._takes: list[Take] = []
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="video2rig", daemon=True)
 
@@ -94,8 +98,8 @@ class Job:
             notices, self._notices = self._notices, []
         return notices
 
-    def result(self) -> Take:
-        """Return the take.
+    def result(self) -> list[Take]:
+        """Return the takes, one a person, by their numbers.
 
         Raises:
             Cancelled: :meth:`cancel` came first.
@@ -103,16 +107,16 @@ class Job:
         """
         if self._error is not None:
             raise self._error
-        if self._take is None:
+        if not self._takes:
             raise Cancelled("cancelled")
-        return self._take
+        return self._takes
 
     def _work(self) -> None:
         try:
             connection = reach(self._wanted)
             if self._cancelled.is_set():
                 raise Cancelled("cancelled")
-            self._take = solve(
+            self._takes = solve(
                 self.source,
                 self._settings,
                 connection,
@@ -146,7 +150,7 @@ def reach(wanted: preferences.Wanted) -> Connection:
     return _server.ensure()
 
 
-def solve_blocking(job: Job, progress: Callable[[Progress], None]) -> Take:
+def solve_blocking(job: Job, progress: Callable[[Progress], None]) -> list[Take]:
     """Run a job to its end on the worker while this thread waits; Ctrl-C cancels it.
 
     Raises:

@@ -42,19 +42,6 @@ def write_motion(
     rate: float,
     first: float,
     interpolation: compat.Interpolation = "LINEAR",
-) -> bpy.types.Action:
-    """Put a motion on the armature whose skeleton it has, on an action of its own; see :func:`write_pose`."""
-    return write_pose(rig, motion, name, rate=rate, first=first, interpolation=interpolation)[0]
-
-
-def write_pose(
-    rig: bpy.types.Object,
-    motion: Motion,
-    name: str,
-    *,
-    rate: float,
-    first: float,
-    interpolation: compat.Interpolation = "LINEAR",
 ) -> tuple[bpy.types.Action, retargeting.Pose]:
     """Put a motion on the armature whose skeleton it has, on an action of its own.
 

@@ -6,20 +6,58 @@ from __future__ import annotations
 from typing import Any
 
 import bpy
-from bpy.props import BoolProperty, EnumProperty, FloatProperty, StringProperty
+from bpy.props import BoolProperty, EnumProperty, FloatProperty, FloatVectorProperty, IntProperty, StringProperty
 from bpy.types import PropertyGroup
 
-from .core.settings import Settings
+from .core.settings import DETECTORS, Settings, SettingsError
 
 _DEFAULTS = Settings()
+_TITLES = {
+    "blazepose": "BlazePose",
+    **{f"openpose_{stages}": f"OpenPose, {stages} stages" for stages in range(2, 7)},
+    "openpose_mobilenet": "OpenPose, small",
+    "rtmpose_m_halpe26": "RTMPose-m",
+    "rtmpose_x_halpe26": "RTMPose-x",
+    "rtmw_l_wholebody": "RTMW-l, hands too",
+    "rtmw_x_wholebody": "RTMW-x, hands too",
+}
+_DETECTORS = [(name, _TITLES.get(name, name), "") for name in DETECTORS]
 
 
 class VIDEO2RIG_PG_options(PropertyGroup):
     """The choices for the next video."""
 
     filepath: StringProperty(  # type: ignore[valid-type]
-        name="Video", description="A video of one person, filmed by a camera that stands still", subtype="FILE_PATH"
+        name="Video", description="A video of people, filmed by a camera that stands still", subtype="FILE_PATH"
     )
+    person: EnumProperty(  # type: ignore[valid-type]
+        name="Person",
+        description="Whom to solve, where the video shows several people",
+        items=[
+            ("LARGEST", "Largest", "The largest person at first, that same one to the end"),
+            ("EVERYONE", "Everyone", "An armature for each person"),
+            ("NUMBER", "By Number", "One person by number, in the order of their appearance"),
+            ("POINT", "At Point", "One person, picked by a click on the video"),
+        ],
+        default="LARGEST",
+    )
+    person_number: IntProperty(  # type: ignore[valid-type]
+        name="Number",
+        description="From 1, in the order of appearance, as `video2rig people` shows them and Everyone names them",
+        min=1,
+        soft_max=32,
+        default=1,
+    )
+    person_point: FloatVectorProperty(  # type: ignore[valid-type]
+        name="Point", description="Pixels of the video, from its upper left corner", size=2
+    )
+    person_time: FloatProperty(  # type: ignore[valid-type]
+        name="Time",
+        description="Of the frame in which the point was picked",
+        subtype="TIME_ABSOLUTE",
+        unit="TIME_ABSOLUTE",
+    )
+    picked_in: StringProperty()  # type: ignore[valid-type]
     armature: EnumProperty(  # type: ignore[valid-type]
         name="Armature",
         description="What the motion is solved on",
@@ -38,6 +76,12 @@ class VIDEO2RIG_PG_options(PropertyGroup):
             ("cuda", "GPU", "A CUDA device; an error if there is none"),
         ],
         default=_DEFAULTS.device,
+    )
+    detector: EnumProperty(  # type: ignore[valid-type]
+        name="Detector",
+        description="Which network finds people; `video2rig models list` tells which of them are installed",
+        items=_DETECTORS,
+        default=_DEFAULTS.detector,
     )
     height: FloatProperty(  # type: ignore[valid-type]
         name="Person's Height",
@@ -112,6 +156,7 @@ class VIDEO2RIG_PG_options(PropertyGroup):
             SettingsError: A value lies outside what the solver takes.
         """
         values: dict[str, Any] = {"device": self.device, "rom": self.rom, "contacts": self.contacts}
+        values |= {"person": self._who(), "detector": self.detector}
         values["regression"] = self.regression
         values["smoothing_hz"] = self.smoothing_hz or None
         if self.height > 0:
@@ -119,6 +164,33 @@ class VIDEO2RIG_PG_options(PropertyGroup):
         if self.field_of_view > 0:
             values["field_of_view"] = self.field_of_view
         return Settings.from_json(values)
+
+    def settings_for(self, path: str) -> Settings:
+        """Return the choices for a video.
+
+        Raises:
+            SettingsError: See :meth:`settings`; or somebody is to be found at a point that was picked in another video,
+                or in none.
+        """
+        if self.person == "POINT" and not self.picked(path):
+            raise SettingsError("nobody was picked in this video; press Pick Person, or choose Largest")
+        return self.settings()
+
+    def pick(self, path: str, x: float, y: float, time: float) -> None:
+        """Choose who is at a pixel of a video at a time in seconds."""
+        self.person, self.person_point, self.person_time, self.picked_in = "POINT", (x, y), time, path
+
+    def picked(self, path: str) -> bool:
+        """Tell whether somebody was picked in this video."""
+        return self.picked_in != "" and self.picked_in == path
+
+    def _who(self) -> str:
+        if self.person == "NUMBER":
+            return str(self.person_number)
+        if self.person == "POINT":
+            x, y = self.person_point
+            return f"{x:.1f},{y:.1f}@{self.person_time:.4f}"
+        return self.person.lower()
 
 
 def of(context: bpy.types.Context) -> VIDEO2RIG_PG_options:

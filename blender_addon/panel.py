@@ -6,7 +6,7 @@ from __future__ import annotations
 import bpy
 from bpy.types import Panel
 
-from . import import_video, job, keyframes, options
+from . import import_video, job, keyframes, options, pick_person
 
 _STAYS = 4  # joints at the end of their range that are listed
 
@@ -30,7 +30,7 @@ class VIDEO2RIG_PT_main(_Sidebar, Panel):
         column = layout.column()
         column.enabled = running is None
         column.prop(chosen, "filepath", text="")
-        column.row().prop(chosen, "armature", expand=True)
+        _draw_person(column, chosen)
         if chosen.armature == "ACTIVE":
             _draw_active(column, context)
         if running is None:
@@ -49,12 +49,14 @@ class VIDEO2RIG_PT_main(_Sidebar, Panel):
 
 
 _SHOWN = (
+    "armature",
     "height",
     "rom",
     "field_of_view",
     "smoothing_hz",
     "contacts",
     "regression",
+    "detector",
     "device",
     "interpolation",
     "match_scene",
@@ -83,6 +85,22 @@ class VIDEO2RIG_PT_settings(_Sidebar, Panel):
         if not chosen.match_scene:
             rate = keyframes.scene_rate(context.scene)
             layout.label(text=f"Keys by time at the scene's {rate:g} fps", icon="TIME")
+
+
+def _draw_person(layout: bpy.types.UILayout, chosen: options.VIDEO2RIG_PG_options) -> None:
+    """Let the user choose whom to solve."""
+    layout.prop(chosen, "person", text="", icon="USER")
+    if chosen.person == "NUMBER":
+        layout.prop(chosen, "person_number")
+    elif chosen.person == "POINT":
+        row = layout.row(align=True)
+        row.operator_context = "INVOKE_DEFAULT"
+        row.operator(pick_person.VIDEO2RIG_OT_pick_person.bl_idname, icon="EYEDROPPER")
+        if chosen.picked(bpy.path.abspath(chosen.filepath)):
+            x, y = chosen.person_point
+            layout.label(text=f"At {x:.0f}, {y:.0f} at {chosen.person_time:.2f} s", icon="CHECKMARK")
+    elif chosen.person == "EVERYONE" and chosen.armature == "ACTIVE":
+        layout.label(text="Everyone needs new armatures", icon="ERROR")
 
 
 def _draw_active(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:

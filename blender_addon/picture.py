@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A picture to judge a take by: the video's frame, the keypoints on it, and the posed armature over it.
+"""A picture to judge a take by: the video's frame, the keypoints on it, and the posed armatures over it.
 
 The bones become temporary meshes in a temporary scene, drawn by Workbench through the solved camera; nothing of
 that stays.
@@ -46,8 +46,7 @@ class PictureError(Video2RigError):
 
 def draw(
     context: bpy.types.Context,
-    rig: bpy.types.Object,
-    take: Take,
+    actors: Sequence[tuple[bpy.types.Object, Take]],
     source: VideoSource,
     path: Path,
     *,
@@ -57,9 +56,8 @@ def draw(
     """Write the picture, one row a moment.
 
     Args:
-        context: Of the scene that holds the armature.
-        rig: The armature with the take's action.
-        take: The take.
+        context: Of the scene that holds the armatures.
+        actors: Each armature with its take, whose action it has; all of one video.
         source: The video.
         path: The .png to write.
         clock: How the video's time became scene frames.
@@ -68,16 +66,20 @@ def draw(
     Raises:
         PictureError: The file could not be written, or the video no longer reads.
     """
+    take = actors[0][1]
     last = len(take.motion) - 1
     indices = sorted({round(moment * last) for moment in moments})
     images = _frames(source, indices)
     rows = []
     for index in indices:
         image = _fit(images[index], take.camera.width, take.camera.height)
-        bones = _bones(context, rig, take.motion.times[index : index + 1], clock)
+        times = take.motion.times[index : index + 1]
+        bones = [bone for rig, _ in actors for bone in _bones(context, rig, times, clock)]
         overlay = _render(take, bones, image.shape[1], image.shape[0])
         scale = image.shape[1] / take.camera.width
-        seen = _draw_keypoints(image.copy(), take.keypoints, index, scale)
+        seen = image.copy()
+        for _, one in actors:
+            _draw_keypoints(seen, one.keypoints, index, scale)
         panels = [image, seen, _over(image, overlay)]
         time = take.motion.times[index]
         titles = (f"video, {time:.2f} s", f"keypoints ({take.keypoints.set_name})", "armature")

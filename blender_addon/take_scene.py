@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A Take becomes objects of the scene: armature, action and camera, in a collection named after the video."""
+"""Takes become objects of the scene: an armature and action a person, and one camera, in a collection named after the
+video."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -18,16 +20,28 @@ from .core.take import Take
 from .scene_guard import unchanged_on_error
 
 
-class Placed(NamedTuple):
-    """What a take became."""
+class Actor(NamedTuple):
+    """What one person's take became."""
 
+    take: Take
     rig: bpy.types.Object
-    camera: bpy.types.Object
     action: bpy.types.Action
+
+
+class Placed(NamedTuple):
+    """What the takes of a video became."""
+
+    actors: list[Actor]
+    camera: bpy.types.Object
     collection: bpy.types.Collection
     clock: video_camera.Clock
     notices: list[str]
     """What a user should know of the armature: bones that something else holds."""
+
+    @property
+    def rigs(self) -> list[bpy.types.Object]:
+        """The armatures, by their people's numbers."""
+        return [actor.rig for actor in self.actors]
 
 
 def match_scene(scene: bpy.types.Scene, camera: Camera, fps: float, duration: float) -> None:
@@ -49,24 +63,25 @@ def _keep_action(armature: bpy.types.Object) -> None:
 
 def place(
     context: bpy.types.Context,
-    take: Take,
+    takes: Sequence[Take],
     info: VideoInfo,
     *,
     match: bool,
     interpolation: Interpolation = "LINEAR",
     onto: bpy.types.Object | None = None,
 ) -> Placed:
-    """Put a take into the scene; on any error the scene is as it was.
+    """Put the takes of a video into the scene; on any error the scene is as it was.
 
     Args:
         context: Of the scene.
-        take: What the solver returned.
+        takes: What the solver returned: of one person or more, in one world before one camera. Of several, each
+            armature and action is named after the video and the person's number.
         info: The video it was solved from.
         match: Whether the scene takes over the video's rate, size and length. Else nothing of the scene is set, and
             keys lie at their own time on the scene's clock.
         interpolation: Between keys.
-        onto: The armature whose skeleton was solved; None builds a new one. It gets a new action, and the one that it
-            had is kept in the file.
+        onto: The armature whose skeleton was solved, for one take; None builds new ones. It gets a new action, and the
+            one that it had is kept in the file.
 
     Raises:
         RigError: The armature is no longer the one that was solved.
@@ -74,28 +89,35 @@ def place(
     scene = context.scene
     name = Path(info.path).stem or "take"
     if onto is not None:
+        (take,) = takes
         read_rig.check_unchanged(onto, take.motion.skeleton)
     with unchanged_on_error(context, onto):
-        times = take.motion.times
+        solved, duration = takes[0].camera, float(max(take.motion.times[-1] for take in takes))
         if match:
-            match_scene(scene, take.camera, info.fps, float(times[-1]))
+            match_scene(scene, solved, info.fps, duration)
         clock = video_camera.Clock(keyframes.scene_rate(scene), scene.frame_start)
         collection = bpy.data.collections.new(name)
         scene.collection.children.link(collection)
-        camera = video_camera.add_camera(scene, take.camera, f"{name} camera", collection)
-        video_camera.add_background(camera, Path(info.path), info.fps, float(times[-1]), clock)
-        if onto is None:
-            armature = rig.build_armature(context, take.motion.skeleton, name, collection)
-        else:
-            armature = onto
-            _keep_action(armature)
-        action, pose = keyframes.write_pose(
-            armature, take.motion, name, rate=clock.rate, first=clock.first, interpolation=interpolation
-        )
+        camera = video_camera.add_camera(scene, solved, f"{name} camera", collection)
+        video_camera.add_background(camera, Path(info.path), info.fps, duration, clock)
+        actors, notices = [], []
+        for take in takes:
+            own = name if len(takes) == 1 else f"{name} person {take.person}"
+            if onto is None:
+                armature = rig.build_armature(context, take.motion.skeleton, own, collection)
+            else:
+                armature = onto
+                _keep_action(armature)
+            action, pose = keyframes.write_motion(
+                armature, take.motion, own, rate=clock.rate, first=clock.first, interpolation=interpolation
+            )
+            actors.append(Actor(take, armature, action))
+        if len(actors) > 1:
+            for actor in actors:
+                actor.rig.select_set(True)
+            context.view_layer.objects.active = actors[0].rig
         scene.frame_set(scene.frame_current, subframe=scene.frame_subframe)
-        notices = (
-            []
-            if onto is None
-            else retargeting.what_holds(armature, pose, keyframes.frames_at(times, clock.rate, clock.first))
-        )
-    return Placed(armature, camera, action, collection, clock, notices)
+        if onto is not None:
+            frames = keyframes.frames_at(takes[0].motion.times, clock.rate, clock.first)
+            notices = retargeting.what_holds(onto, pose, frames)
+    return Placed(actors, camera, collection, clock, notices)

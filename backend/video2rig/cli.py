@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command line: ``video2rig solve | report | export | joints | serve | fetch | doctor``."""
+"""The command line: ``video2rig solve | people | report | export | joints | serve | models | fetch | doctor``."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import __version__
 from .errors import Video2RigError
 from .settings import CONTACT_MODES, DETECTORS, DEVICES, ROM_PROFILES, Settings, SettingsError
+
+if TYPE_CHECKING:
+    from .frames import VideoSource
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,11 +44,25 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     solve = commands.add_parser("solve", help="solve a video to a take, without Blender")
-    solve.add_argument("video", type=Path, help="a video file, or a folder of images")
-    solve.add_argument("-o", "--output", type=Path, required=True, metavar="TAKE.npz")
-    solve.add_argument("--fps", type=float, help="frames a second of a folder of images")
-    solve.add_argument("--device", choices=DEVICES, default="auto", help="where the networks run")
-    solve.add_argument("--detector", choices=DETECTORS, default="blazepose")
+    solve.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="TAKE.npz",
+        help="with --person everyone, one file a person: TAKE.person1.npz, TAKE.person2.npz, ...",
+    )
+    _add_video_arguments(solve)
+    solve.add_argument(
+        "--person",
+        metavar="WHO",
+        default=Settings.person,
+        help="largest: the largest person at first, that same one to the end (default). everyone: a take each. A "
+        "number, as `video2rig people` shows them. X,Y@SECONDS: who is at this pixel at this time",
+    )
+    solve.add_argument(
+        "--overwrite", action="store_true", help="replace the takes that `--person everyone` left before"
+    )
     solve.add_argument("--height", type=float, metavar="M", help="standing height of the person, metres")
     solve.add_argument(
         "--fov", type=float, metavar="DEG", help="field of view across the longer side of the picture, degrees"
@@ -67,6 +85,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     solve.add_argument("--json-progress", action="store_true", help="one JSON object a line on standard output")
     solve.set_defaults(run=_solve)
+
+    people = commands.add_parser(
+        "people", help="show who is in a video, with the numbers and points by which solve --person takes them"
+    )
+    people.add_argument("-o", "--output", type=Path, required=True, metavar="PEOPLE.png")
+    _add_video_arguments(people)
+    people.add_argument("--json-progress", action="store_true", help="one JSON object a line on standard output")
+    people.set_defaults(run=_people)
 
     report = commands.add_parser("report", help="tell which joints sat at the end of their range, when and how long")
     report.add_argument("take", type=Path, metavar="TAKE.npz")
@@ -99,14 +125,31 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--parent-pid", type=int, help="stop when this process ends")
     serve.set_defaults(run=_serve)
 
-    fetch = commands.add_parser("fetch", help="fetch a network's weights, and show their licence")
-    fetch.add_argument("name", choices=DETECTORS)
+    models = commands.add_parser("models", help="list the detectors, or add the weights of one")
+    actions = models.add_subparsers(required=True, metavar="ACTION")
+    listed = actions.add_parser("list", help="what there is: keypoints, licence, size, accuracy, where the weights are")
+    listed.add_argument("--json", action="store_true")
+    listed.set_defaults(run=_list_models)
+    add = actions.add_parser("add", help="take a file of weights that is not fetched, and show its licence")
+    add.add_argument("name", metavar="DETECTOR", help="as `models list` names it")
+    add.add_argument("file", type=Path, metavar="FILE", help="the file, or the .zip that holds it")
+    add.set_defaults(run=_add_model)
+
+    fetch = commands.add_parser("fetch", help="fetch a detector's weights, and show their licence")
+    fetch.add_argument("name", metavar="DETECTOR", help="as `models list` names it")
     fetch.set_defaults(run=_fetch)
 
     doctor = commands.add_parser("doctor", help="tell what is installed, and what is wrong")
     doctor.add_argument("--json", action="store_true")
     doctor.set_defaults(run=_doctor)
     return parser
+
+
+def _add_video_arguments(to: argparse.ArgumentParser) -> None:
+    to.add_argument("video", type=Path, help="a video file, or a folder of images")
+    to.add_argument("--fps", type=float, help="frames a second of a folder of images")
+    to.add_argument("--device", choices=DEVICES, default="auto", help="where the networks run")
+    to.add_argument("--detector", choices=DETECTORS, default=Settings.detector, help="`models list` tells of each")
 
 
 def _degrees(value: float | None) -> float | None:
@@ -148,12 +191,14 @@ _LINES = 4  # of the report that ends a solve
 def _solve(options: argparse.Namespace) -> int:
     from .bounds import find_at_bounds, summary
     from .files import check_writable
-    from .frames import open_video
     from .pipeline import Backend, Pipeline
+    from .presence import presence
+    from .take_files import path_of, refuse_former, remove_former
 
     settings = Settings(
         device=options.device,
         detector=options.detector,
+        person=options.person,
         smoothing_hz=options.smoothing,
         height=options.height,
         field_of_view=_degrees(options.fov),
@@ -163,23 +208,74 @@ def _solve(options: argparse.Namespace) -> int:
         regression=options.regression,
     )
     check_writable(options.output)
-    if options.fps is not None and not options.video.is_dir():
-        raise SettingsError("--fps is for a folder of images; a video tells its own times")
-    source = open_video(options.video, fps=options.fps)
+    several = settings.choice().kind == "everyone"
+    if several and not options.overwrite:
+        refuse_former(options.output)
+    source = _open(options)
     backend = Backend(settings.device)
     print(f"video2rig: {backend.notice}", file=sys.stderr)
     pipeline = Pipeline(settings, source.info.facts(), backend)
     progress = _ProgressLine(options.json_progress)
     try:
         pipeline.push_all(source, progress)
-        take = pipeline.solve(progress)
+        takes = pipeline.solve(progress)
     finally:
         progress.close()  # an error's line begins a line
-    take.save(options.output)
-    for line in summary(find_at_bounds(take.motion), _LINES):
-        print(f"video2rig: {line}", file=sys.stderr)
+    for notice in pipeline.notices:
+        print(f"video2rig: {notice}", file=sys.stderr)
+    for take in takes:
+        path = path_of(options.output, take.person) if several else options.output
+        take.save(path)
+        print(f"video2rig: person {take.person}: {presence(take.keypoints)}", file=sys.stderr)
+        for line in summary(find_at_bounds(take.motion), _LINES):
+            print(f"video2rig: {line}", file=sys.stderr)
+        print(f"video2rig: wrote {path}", file=sys.stderr)
+    if several:
+        remove_former(options.output, [path_of(options.output, take.person) for take in takes])
+    return 0
+
+
+def _people(options: argparse.Namespace) -> int:
+    import cv2
+
+    from .contact_sheet import contact_sheet, point_on, telling_frames
+    from .files import FileError, check_writable, replacing
+    from .pipeline import Backend, Pipeline
+    from .presence import clarity, presence
+
+    settings = Settings(device=options.device, detector=options.detector, person="everyone", regression=False)
+    if options.output.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise FileError(f"{options.output} cannot be written: its name must end in .png or .jpg")
+    check_writable(options.output)
+    source = _open(options)
+    backend = Backend(settings.device)
+    print(f"video2rig: {backend.notice}", file=sys.stderr)
+    pipeline = Pipeline(settings, source.info.facts(), backend)
+    progress = _ProgressLine(options.json_progress)
+    try:
+        pipeline.push_all(source, progress)
+    finally:
+        progress.close()
+    people = dict(pipeline.people())
+    picture = cv2.cvtColor(contact_sheet(source, people, telling_frames(people)), cv2.COLOR_RGB2BGR)
+    _, data = cv2.imencode(options.output.suffix.lower(), picture)
+    with replacing(options.output) as file:
+        file.write(data.tobytes())
+    for number, keypoints in people.items():
+        frame = int(clarity(keypoints).argmax())
+        x, y = point_on(keypoints, frame)
+        where = f"{x:.0f},{y:.0f}@{keypoints.times[frame]:.3f}"
+        print(f"person {number}: {presence(keypoints)}; --person {number}, or --person {where}")
     print(f"video2rig: wrote {options.output}", file=sys.stderr)
     return 0
+
+
+def _open(options: argparse.Namespace) -> VideoSource:
+    from .frames import open_video
+
+    if options.fps is not None and not options.video.is_dir():
+        raise SettingsError("--fps is for a folder of images; a video tells its own times")
+    return open_video(options.video, fps=options.fps)
 
 
 def _export(options: argparse.Namespace) -> int:
@@ -231,14 +327,30 @@ def _serve(options: argparse.Namespace) -> int:
     )
 
 
+def _list_models(options: argparse.Namespace) -> int:
+    from .detection import catalogue
+
+    lines = catalogue.status()
+    as_json = [line.to_json() for line in lines]
+    print(json.dumps(as_json, indent=2) if options.json else catalogue.format_status(lines))
+    return 0
+
+
+def _add_model(options: argparse.Namespace) -> int:
+    from .detection import catalogue
+
+    print("\n".join(catalogue.licences(options.name)))
+    print(f"added: {catalogue.add(options.name, options.file)}")
+    return 0
+
+
 def _fetch(options: argparse.Namespace) -> int:
-    from . import weights
+    from .detection import catalogue
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    for name, path in weights.fetch(options.name).items():
+    print("\n".join(catalogue.licences(options.name)))
+    for name, path in catalogue.fetch(options.name).items():
         print(f"{name}: {path}")
-    entry = weights.ENTRIES[options.name]
-    print(f"licence: {entry.licence}; {entry.description}")
     return 0
 
 

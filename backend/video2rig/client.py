@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The client: streams a video to a server and brings the take back, through lost connections and dead servers.
+"""The client: streams a video to a server and brings the takes back, through lost connections and dead servers.
 
 Every frame stays here until the server has worked it through. A connection that breaks is made anew and goes on
 where the server stands; a session that is gone with its server begins again at the first frame. The result waits
@@ -20,7 +20,7 @@ from .link import CONTROL, FRAMES, Link, Pulse, ServerError, Timing, Unreachable
 from .progress import Progress, Teller
 from .settings import Settings
 from .skeleton import Skeleton
-from .take import Take
+from .take import Take, unpack_all
 from .wire import Limits, Message, WireError, encode
 
 __all__ = ["Progress", "ServerError", "Timing", "Unreachable", "Welcome", "probe", "solve"]
@@ -36,8 +36,8 @@ def solve(
     restart: Callable[[], Connection] | None = None,
     timing: Timing | None = None,
     skeleton: Skeleton | None = None,
-) -> Take:
-    """Have a server solve a video.
+) -> list[Take]:
+    """Have a server solve a video; the takes are those of the people whom the settings name, by their numbers.
 
     Args:
         source: The video. settings: What the user chose. connection: Where the server is.
@@ -101,7 +101,7 @@ class _Solve:
         self._cursor = 0
         self._acknowledged = 0
 
-    def run(self) -> Take:
+    def run(self) -> list[Take]:
         try:
             return self._persist()
         except BaseException:
@@ -109,7 +109,7 @@ class _Solve:
                 self._free_anew()
             raise
 
-    def _persist(self) -> Take:
+    def _persist(self) -> list[Take]:
         """Go on, over as many connections as it takes."""
         while True:
             try:
@@ -120,7 +120,7 @@ class _Solve:
             except _SessionGone:
                 self._again("the server no longer has this video")
 
-    def _connected(self) -> Take:
+    def _connected(self) -> list[Take]:
         with Link(self._connection) as link:
             try:
                 self._limits = greet(link, self._timing.greet, self._cancelled.is_set).limits
@@ -168,7 +168,7 @@ class _Solve:
         self._credit = max(1, message["credit"])
         self._cursor = message["next_index"]
 
-    def _stream(self, link: Link) -> Take:
+    def _stream(self, link: Link) -> list[Take]:
         """Send what there is credit for, heed what arrives, until the result is there."""
         pulse = Pulse(link, self._timing, self._session, self._cursor)
         finished = False
@@ -182,10 +182,12 @@ class _Solve:
                 finished = True
             for message in link.poll(0.0 if busy else 0.05):
                 if message.type == "result" and message["session"] == self._session:
-                    take = Take.unpack(message["take"], message.arrays)
+                    takes = unpack_all(message["takes"], message.arrays)
+                    for notice in message["notices"]:
+                        self._tell.notice(str(notice))
                     link.send(FRAMES, encode("done", session=self._session))
                     link.close(linger=1.0)
-                    return take
+                    return takes
                 self._heed(message, pulse)
             pulse.beat(self._cursor)
 

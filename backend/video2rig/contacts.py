@@ -70,7 +70,7 @@ def find_contacts(
     Returns:
         The contacts, by their start, and [T, F] bool: the frames in which each part rests.
     """
-    times = keypoints.times
+    keypoints, times = keypoints.on_skeleton(), keypoints.times
     resting = np.zeros(places.shape[:2], dtype=bool)
     if len(times) < 3:
         return (), resting

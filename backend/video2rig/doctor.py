@@ -35,6 +35,8 @@ def report() -> dict[str, Any]:
         "packages": _packages(problems),
         "device": _device(problems),
         "weights": _weights(problems),
+        "detectors": _detectors(problems),
+        "onnxruntime": _onnxruntime(),
         "blender": _blender(),
         "server": _server(problems),
         "problems": problems,
@@ -57,6 +59,12 @@ def format_report(facts: dict[str, Any]) -> str:
             f"weights     {entry['name']}, {entry['licence']}, {entry['bytes'] / 1e6:.1f} MB: {entry['place']}"
             for entry in facts["weights"]
         ),
+        *(
+            f"detectors   {words}: {', '.join(names)}"
+            for words, here in (("here", True), ("absent", False))
+            if (names := [entry["name"] for entry in facts["detectors"] if entry["here"] == here])
+        ),
+        f"onnxruntime {facts['onnxruntime']['state']}",
         f"blender     {blender['program'] or 'no program `blender` on the PATH'}; "
         f"{'bpy ' + blender['bpy'] if blender['bpy'] else 'no bpy module here'}",
         f"connection  {server['connection_file']}",
@@ -105,10 +113,32 @@ def _weights(problems: list[str]) -> list[dict[str, Any]]:
                 "place": f"{entry.place}, {entry.folder}" if entry.folder else f"{entry.place}; fetched when needed",
             }
             for entry in weights.status()
+            if entry.folder or not weights.ENTRIES[entry.name].origin  # what only a user can bring: `models list` says
         ]
     except (ImportError, OSError, Video2RigError) as error:
         problems.append(f"weights cannot be looked for: {_line(error)}")
         return []
+
+
+def _detectors(problems: list[str]) -> list[dict[str, Any]]:
+    try:
+        from .detection import catalogue
+
+        return [line.to_json() for line in catalogue.status()]
+    except (ImportError, OSError, Video2RigError) as error:
+        problems.append(f"detectors cannot be listed: {_line(error)}")
+        return []
+
+
+def _onnxruntime() -> dict[str, Any]:
+    """RTMPose and RTMW alone need it: that it is absent is no problem."""
+    try:
+        from .detection import onnx_session
+
+        version, providers = onnx_session.facts()
+    except (ImportError, OSError, Video2RigError) as error:
+        return {"version": None, "providers": [], "state": f"absent, RTMPose and RTMW need it: {_line(error)}"}
+    return {"version": version, "providers": list(providers), "state": f"{version}, with {', '.join(providers)}"}
 
 
 def _blender() -> dict[str, str | None]:

@@ -43,6 +43,11 @@ def up_of_tilt(tilt: float) -> np.ndarray:
     return np.array([0.0, -np.cos(tilt), -np.sin(tilt)])
 
 
+def floor_level(up: np.ndarray, feet: np.ndarray, standing: np.ndarray) -> float:
+    """Return how high the floor lies above the camera (below it: negative), metres; arguments as of `place_camera`."""
+    return float(np.quantile((feet @ up - standing).min(axis=1), _FLOOR_QUANTILE))
+
+
 def place_camera(camera: Camera, up: np.ndarray, feet: np.ndarray, standing: np.ndarray, root: np.ndarray) -> Camera:
     """Return the camera over a floor at z = 0, with the person's first position above the world's origin.
 
@@ -57,7 +62,6 @@ def place_camera(camera: Camera, up: np.ndarray, feet: np.ndarray, standing: np.
     forward = np.array([0.0, 0.0, 1.0]) - up[2] * up
     forward /= np.linalg.norm(forward)
     rotation = np.stack([np.cross(forward, up), forward, up], axis=1)
-    lowest = (feet @ up - standing).min(axis=1)
     origin = root[0] @ rotation
-    origin[2] = np.quantile(lowest, _FLOOR_QUANTILE)
+    origin[2] = floor_level(up, feet, standing)
     return camera.placed(rotation, rotation @ origin)

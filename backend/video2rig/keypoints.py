@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,41 @@ def _both(*names: str) -> tuple[str, ...]:
 
 _COCO = ("nose", *_both("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle"))
 
+
+def _whole_body() -> tuple[str, ...]:
+    """Body, feet, face and hands in the order of COCO-WholeBody (Jin et al. 2020).
+
+    The face is numbered from the person's right to their left, as all 68-point faces are. The first knuckles of index
+    and little finger and the second of the thumb are those that BlazePose calls index, pinky and thumb.
+    """
+
+    def sides(*names: str) -> tuple[str, ...]:
+        return tuple(f"{side}_{name}" for side in ("left", "right") for name in names)
+
+    def across(right: tuple[str, ...], *middle: str) -> tuple[str, ...]:
+        return (*(f"right_{name}" for name in right), *middle, *(f"left_{name}" for name in reversed(right)))
+
+    lower_lips = ("left_lip_3", "left_lip_4", "lower_lip", "right_lip_4", "right_lip_3")
+    fingers: list[tuple[str, ...]] = [("thumb_1", "thumb", "thumb_3", "thumb_4")]
+    for finger, knuckle in (("index", "index"), ("middle", "middle_1"), ("ring", "ring_1"), ("pinky", "pinky")):
+        fingers.append((knuckle, *(f"{finger}_{number}" for number in (2, 3, 4))))
+    return (
+        *_COCO,
+        *sides("big_toe", "small_toe", "heel"),
+        *across(tuple(f"jaw_{number}" for number in range(1, 9)), "chin"),
+        *across(tuple(f"brow_{number}" for number in range(1, 6))),
+        *(f"nose_bridge_{number}" for number in range(1, 5)),
+        *across(("nostril_1", "nostril_2"), "nose_base"),
+        *("right_eye_outer", "right_eyelid_1", "right_eyelid_2", "right_eye_inner", "right_eyelid_3", "right_eyelid_4"),
+        *("left_eye_inner", "left_eyelid_2", "left_eyelid_1", "left_eye_outer", "left_eyelid_4", "left_eyelid_3"),
+        *across(("mouth", "lip_1", "lip_2"), "upper_lip"),
+        *lower_lips,
+        *across(("inner_lip_1", "inner_lip_2"), "upper_inner_lip"),
+        *("left_inner_lip_3", "lower_inner_lip", "right_inner_lip_3"),
+        *sides("hand", *(name for finger in fingers for name in finger)),
+    )
+
+
 KEYPOINT_SETS: dict[str, tuple[str, ...]] = {
     "coco_17": _COCO,
     "halpe_26": (*_COCO, "head_top", "neck", "pelvis", *_both("big_toe", "small_toe", "heel")),
@@ -36,8 +72,20 @@ KEYPOINT_SETS: dict[str, tuple[str, ...]] = {
         *("spine", "neck", "nose", "head_top"),
         *(f"{side}_{name}" for side in ("left", "right") for name in ("shoulder", "elbow", "wrist")),
     ),
+    # OpenPose's body network (Cao et al. 2017), without its background
+    "coco_18": (
+        *("nose", "neck"),
+        *(f"{side}_{name}" for side in ("right", "left") for name in ("shoulder", "elbow", "wrist")),
+        *(f"{side}_{name}" for side in ("right", "left") for name in ("hip", "knee", "ankle")),
+        *("right_eye", "left_eye", "right_ear", "left_ear"),
+    ),
+    "coco_wholebody_133": _whole_body(),
 }
-"""Keypoint names of each set, in the order of its arrays. Left and right are the person's own."""
+"""Keypoint names of each set, in the order of its arrays. Left and right are the person's own.
+
+Some of a set's keypoints may have no place on a skeleton, as fingertips: detectors tell them, takes keep them, and
+solvers use :meth:`Keypoints.on_skeleton`. "coco_wholebody_35" is those of "coco_wholebody_133" that have one.
+"""
 
 # Where a keypoint sits: role of the joint that carries it, and offset in that bone's frame in units of the bone's
 # length. The frame is the default human's: Y along the bone, Z as `_Z_FACES` says. Written for the left side; X is
@@ -95,6 +143,14 @@ def site(keypoint: str) -> tuple[str, tuple[float, float, float]]:
     except KeyError:
         raise KeypointsError(f"keypoints: {keypoint!r} has no place on a skeleton") from None
     return (role.replace("left_", "right_"), (-x, y, z)) if mirrored else (role, (x, y, z))
+
+
+def has_site(keypoint: str) -> bool:
+    """Tell whether a keypoint has a place on a human skeleton."""
+    return re.sub("^right_", "left_", keypoint) in _SITES
+
+
+KEYPOINT_SETS["coco_wholebody_35"] = tuple(name for name in KEYPOINT_SETS["coco_wholebody_133"] if has_site(name))
 
 
 def sites(skeleton: Skeleton, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -196,3 +252,13 @@ class Keypoints:
     def seen(self) -> np.ndarray:
         """Return [T] bool: the frames in which anybody was seen."""
         return (self.confidence > 0).any(axis=1)
+
+    def on_skeleton(self) -> Keypoints:
+        """Return those keypoints that have a place on a human skeleton: of most sets all, and then itself."""
+        placed = [k for k, name in enumerate(self.names) if has_site(name)]
+        if len(placed) == len(self.names):
+            return self
+        names = tuple(self.names[k] for k in placed)
+        set_name = next(name for name, others in KEYPOINT_SETS.items() if others == names)
+        world = None if self.world is None else self.world[:, placed]
+        return Keypoints(set_name, self.positions[:, placed], self.confidence[:, placed], self.times, world)

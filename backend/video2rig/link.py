@@ -14,7 +14,7 @@ from zmq.utils.monitor import recv_monitor_message
 from . import __version__
 from .connection import Connection
 from .errors import Video2RigError
-from .wire import MAX_RESULT_PART_BYTES, PROTOCOL, Limits, Message, WireError, decode, encode
+from .wire import MAX_RESULT_HEADER_BYTES, MAX_RESULT_PART_BYTES, PROTOCOL, Limits, Message, WireError, decode, encode
 
 CONTROL, FRAMES = "control", "frames"
 
@@ -272,6 +272,6 @@ def _drain(socket: zmq.Socket[bytes]) -> list[Message]:
         except zmq.Again:
             return messages
         try:
-            messages.append(decode([part.buffer for part in parts]))
+            messages.append(decode([part.buffer for part in parts], MAX_RESULT_HEADER_BYTES))
         except WireError as error:
             raise WireError(f"the server's answer cannot be read: {error}", error.code) from error

@@ -10,7 +10,8 @@ from typing import Literal
 
 from .errors import Video2RigError
 
-_POINT = re.compile(r"(-?[\d.]+),(-?[\d.]+)@([\d.]+)")
+_NUMBER = re.compile(r"[0-9]{1,9}")
+_POINT = re.compile(r"(-?[0-9.]{1,20}),(-?[0-9.]{1,20})@([0-9.]{1,20})")
 _FORMS = "'largest', 'everyone', a number from 1 on, or a point in pixels with its time in seconds as '640,360@1.5'"
 
 
@@ -41,9 +42,11 @@ class PersonChoice:
         Raises:
             PersonError: It has none of the forms.
         """
-        if text in ("largest", "everyone"):
+        if not isinstance(text, str):
+            raise PersonError(f"person is {text!r}; it can be {_FORMS}")
+        if text == "largest" or text == "everyone":
             return cls(text)
-        if text.isdecimal() and int(text) >= 1:
+        if _NUMBER.fullmatch(text) and int(text) >= 1:
             return cls("number", number=int(text))
         if point := _POINT.fullmatch(text):
             try:
@@ -52,4 +55,4 @@ class PersonChoice:
                 x = y = time = math.nan
             if math.isfinite(x + y + time):
                 return cls("point", point=(x, y), time=time)
-        raise PersonError(f"person: {text!r}; it can be {_FORMS}")
+        raise PersonError(f"person is {text[:60]!r}; it can be {_FORMS}")

@@ -6,61 +6,75 @@ The command line, the benchmarks and the server all call this; none has logic of
 
 from __future__ import annotations
 
+import dataclasses
 import platform
-from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from . import __version__, weights
-from .camera import Camera
-from .contacts import Feet, find_contacts, floor_below, hold
-from .detection import BlazePose, FollowOne
+from .detection import Detector, PeopleStream, catalogue
 from .device import resolve_device, set_cpu_threads
+from .errors import Video2RigError
 from .frames import VideoSource, fitted
-from .ground import estimate_up, place_camera, up_of_tilt
-from .human import DEFAULT_HEIGHT, default_human
-from .ik import BodyModel, CameraSolver, NobodySeen, Pose, to_motion
-from .keypoints import KEYPOINT_SETS, Keypoints, sites
-from .motion import Contact
-from .regression import Regressor, predictor
+from .ik import NobodySeen
+from .keypoints import KEYPOINT_SETS, Keypoints, has_site, sites
+from .person import PersonError
+from .presence import clarity
+from .regression import Regressor
 from .settings import Settings
 from .skeleton import Skeleton
+from .solving import StageProgress, solve_keypoints
 from .take import Take
-from .wire import Limits
-
-DEFAULT_FIELD_OF_VIEW = np.radians(62.0)
-"""Across the longer side of the picture: the main camera of common phones while filming, within 10 degrees."""
+from .wire import MAX_PEOPLE, Limits
 
 REGRESSOR = "kinematic_regressor"
 """The regression network's name among the weights."""
 
-StageProgress = Callable[[str, int, int], None]
-"""Called with a stage's name, what is done and the total; may raise to abort."""
+
+BRIEFEST = 0.25
+"""Seconds that each of several people must have been seen for: less is too little to tell how somebody moves."""
+
+
+class Person(NamedTuple):
+    """Somebody in a video: a number from 1, in the order of appearance, and the keypoints in the source's pixels."""
+
+    number: int
+    keypoints: Keypoints
 
 
 class Backend:
-    """What sessions share: the device and the networks on it.
+    """What sessions share: the device and the networks on it, each loaded when it is first needed.
 
     Attributes:
         device: Where the networks run. notice: A line for the user about how it was chosen.
     """
 
     def __init__(self, device: str = "auto") -> None:
-        """Load the detector.
+        """Choose the device.
 
         Args:
             device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
 
         Raises:
             DeviceError: A device was asked for that is not there.
-            WeightsError: The weights can neither be found nor fetched.
         """
         self.device, self.notice = resolve_device(device)
         set_cpu_threads()
-        self.detector = BlazePose.load(self.device)
+        self._detectors: dict[str, Detector] = {}
+
+    def detector(self, name: str) -> Detector:
+        """Return a detector of the catalogue.
+
+        Raises:
+            Video2RigError: There is none of this name, or it can neither be found nor fetched; the message has the
+                list.
+        """
+        if name not in self._detectors:
+            self._detectors[name] = catalogue.load(name, self.device)
+        return self._detectors[name]
 
     @cached_property
     def regressor(self) -> Regressor:
@@ -73,7 +87,11 @@ class Backend:
 
 
 class Pipeline:
-    """One video on its way: frames are pushed in order, then the whole is solved."""
+    """One video on its way: frames are pushed in order, then the people in it are solved.
+
+    Attributes:
+        notices: What the user should know about the people, one line each, once they are solved.
+    """
 
     def __init__(
         self, settings: Settings, video: dict[str, Any], backend: Backend, skeleton: Skeleton | None = None
@@ -89,27 +107,41 @@ class Pipeline:
 
         Raises:
             SkeletonError: The skeleton lacks a joint that keypoints of the detector sit on.
-            WeightsError: The regression's weights are nowhere. RegressionError: They cannot be read.
+            PersonError: The point is outside of the picture.
+            Video2RigError: The detector or the regression network cannot be had.
         """
-        if skeleton is not None:
-            sites(skeleton, KEYPOINT_SETS["blazepose_33"])
+        self.notices: list[str] = []
         self._skeleton = skeleton
         self._settings = settings
         self._video = dict(video)
         self._backend = backend
+        self._choice = settings.choice()
+        if self._choice.kind == "point":
+            x, y = self._choice.point
+            width, height = int(video["width"]), int(video["height"])
+            if not (-0.5 <= x < width - 0.5 and -0.5 <= y < height - 0.5):
+                raise PersonError(f"the point {x:g},{y:g} is outside of the picture, which has {width}x{height} pixels")
+        self._detector = backend.detector(settings.detector)
+        if skeleton is not None:
+            sites(skeleton, tuple(filter(has_site, KEYPOINT_SETS[self._detector.keypoint_set])))
         self._regressor = backend.regressor if settings.regression else None
-        self._follower = FollowOne(backend.detector, fps=float(video["fps"]))
+        self._stream: PeopleStream | None = None
         self._times: list[np.ndarray] = []
         self._scales: list[np.ndarray] = []
 
     def push(self, images: np.ndarray, times: np.ndarray, scale: float = 1.0) -> None:
-        """Detect the person in the next frames.
+        """Detect people in the next frames.
 
         Args:
             images: [B, H, W, 3] RGB, uint8. times: [B] seconds from the video's first frame.
             scale: Pixels of the source video for each pixel of these images.
         """
-        self._follower.push(images)
+        if self._stream is None:
+            # pixels are indices: the middle of a scaled pixel is not that of its first source pixel
+            x, y = ((value + 0.5) / scale - 0.5 for value in self._choice.point)
+            choice = dataclasses.replace(self._choice, point=(x, y))
+            self._stream = PeopleStream(self._detector, float(self._video["fps"]), choice)
+        self._stream.push(images)
         self._times.append(np.asarray(times, dtype=np.float64))
         self._scales.append(np.full(len(images), scale))
 
@@ -124,31 +156,83 @@ class Pipeline:
             self.push(shrunk.image[None], np.array([frame.time]), scale)
             progress("detecting", frame.index + 1, max(source.info.frame_count, frame.index + 1))
 
-    def solve(self, progress: StageProgress = lambda stage, done, total: None) -> Take:
-        """Solve all frames that were pushed.
+    def finish(self) -> None:
+        """Take note that no more frames come: people are detected in those that wait for others."""
+        if self._stream is not None:
+            self._stream.finish()
+
+    def solve(self, progress: StageProgress = lambda stage, done, total: None) -> list[Take]:
+        """Solve the people whom the settings name in all frames that were pushed; return their takes by number.
+
+        Everyone stands in one world: the person who was seen best is solved first, and tells the others the focal
+        length, which way is up, and the floor. Who cannot be solved does not spoil the rest, and is told in `notices`.
 
         Raises:
             NobodySeen: No frame shows a person.
+            PersonError: Nobody is who the settings name.
         """
-        keypoints, provenance = self.keypoints(), self._provenance()
-        return solve_keypoints(
-            keypoints, self._settings, self._video, provenance, progress, self._skeleton, self._regressor
-        )
+        people, provenance = self._solvable(self.people()), self._provenance()
+        takes: list[Take] = []
+        trouble: list[Video2RigError] = []
+        for index, person in enumerate(people):
+            note = "" if len(people) == 1 else f", person {person.number} ({index + 1} of {len(people)})"
+            try:
+                take = solve_keypoints(
+                    person.keypoints,
+                    self._settings,
+                    self._video,
+                    provenance,
+                    _noted(progress, note),
+                    self._skeleton,
+                    self._regressor,
+                    world=takes[0].camera if takes else None,
+                    person=person.number,
+                )
+            except Video2RigError as error:
+                if len(people) == 1:
+                    raise
+                trouble.append(error)
+                self.notices.append(f"person {person.number} was left out: {error}")
+            else:
+                takes.append(take)
+        if not takes:
+            raise trouble[0]
+        return sorted(takes, key=lambda take: take.person)
 
-    def keypoints(self) -> Keypoints:
-        """Return what was seen of the person; no frame can be pushed after.
+    def people(self) -> list[Person]:
+        """Return what was seen of the people whom the settings name, by number; no frame can be pushed after.
 
         Raises:
-            NobodySeen: No frame was pushed.
+            NobodySeen: No frame was pushed, or nobody is in any of them.
+            PersonError: Nobody is who the settings name.
         """
-        if not self._times:
+        if self._stream is None:
             raise NobodySeen("no frame of this video could be read")
-        self._follower.finish()
-        positions, confidence, world = self._follower.keypoints()
-        scale = np.concatenate(self._scales)[:, None, None]
-        # pixels are indices: the middle of a scaled pixel is not that of its first source pixel
-        positions = (positions + 0.5) * scale - 0.5
-        return Keypoints("blazepose_33", positions, confidence, np.concatenate(self._times), world)
+        self.finish()
+        tracked = self._stream.people()
+        if not tracked:
+            raise NobodySeen("no person was found in any frame of this video")
+        scale, times = np.concatenate(self._scales)[:, None, None], np.concatenate(self._times)
+        name = self._detector.keypoint_set
+        return [
+            Person(one.number, Keypoints(name, (one.positions + 0.5) * scale - 0.5, one.confidence, times, one.world))
+            for one in tracked
+        ]
+
+    def _solvable(self, people: list[Person]) -> list[Person]:
+        """Return whom to solve, who was seen best first; the rest is told in `notices`."""
+        people = sorted(people, key=lambda person: -clarity(person.keypoints).sum())
+        if len(people) == 1:
+            return people
+        count = len(people[0].keypoints.times)
+        frames = max(2, min(count, round(BRIEFEST * float(self._video["fps"]))))
+        brief = {person.number for person in people[1:] if person.keypoints.seen().sum() < frames}
+        for number in sorted(brief):
+            self.notices.append(f"person {number} was seen for less than {BRIEFEST:g} s and is left out")
+        people = [person for person in people if person.number not in brief]
+        if len(people) > MAX_PEOPLE:
+            self.notices.append(f"{len(people)} people were seen; the {MAX_PEOPLE} who were seen best are solved")
+        return people[:MAX_PEOPLE]
 
     def _provenance(self) -> dict[str, Any]:
         return {
@@ -156,80 +240,13 @@ class Pipeline:
             "torch": torch.__version__,
             "python": platform.python_version(),
             "device": str(self._backend.device),
-            "weights": {
-                name: weights.digests(name)
-                for name in (self._settings.detector, *([] if self._regressor is None else [REGRESSOR]))
-            },
+            "people": 0 if self._stream is None else self._stream.seen(),
+            "weights": catalogue.digests(self._settings.detector)
+            | ({} if self._regressor is None else {REGRESSOR: weights.digests(REGRESSOR)}),
             "settings": self._settings.to_json(),
             "proportions": "measured" if self._skeleton is None else "the armature's own",
         }
 
 
-def solve_keypoints(
-    keypoints: Keypoints,
-    settings: Settings,
-    video: dict[str, Any],
-    provenance: dict[str, Any],
-    progress: StageProgress = lambda stage, done, total: None,
-    skeleton: Skeleton | None = None,
-    regressor: Regressor | None = None,
-) -> Take:
-    """Solve keypoints, whichever detector they are from.
-
-    Args:
-        keypoints: T frames. settings: What the user chose.
-        video: Facts about the video: ``width`` and ``height`` in pixels as displayed; the rest is passed on.
-        skeleton: What to solve, with its own proportions; None takes the default human and measures the person.
-        regressor: Tells the rotations that one camera leaves open; None does without.
-
-    Raises:
-        NobodySeen: No frame shows a person.
-        RegressionError: The regressor knows none of the keypoints.
-    """
-    camera = Camera.from_field_of_view(
-        int(video["width"]), int(video["height"]), settings.field_of_view or DEFAULT_FIELD_OF_VIEW
-    )
-
-    def of_stage(stage: str) -> Callable[[int, int], None]:
-        return lambda done, total: progress(stage, done, total)
-
-    body = default_human(settings.height or DEFAULT_HEIGHT, settings.rom) if skeleton is None else skeleton
-    solver = CameraSolver(
-        body,
-        keypoints,
-        camera,
-        settings.smoothing_hz,
-        estimate_lengths=skeleton is None,
-        estimate_focal=settings.field_of_view is None,
-        predict=None if regressor is None else predictor(regressor, body),
-        progress=of_stage("measuring the body"),
-    )
-    model, feet = solver.model, Feet(solver.model)
-    solution = solver.solve(of_stage("solving"))
-    camera = _place(solver.camera, model, feet, solution.pose, settings.tilt)
-    contacts: tuple[Contact, ...] = ()
-    if settings.contacts != "off":
-        places = _to_world(feet.places(model, solution.pose), camera)
-        always = settings.contacts == "always"
-        contacts, resting = find_contacts(feet, places, keypoints, camera, always)
-        held, floor = hold(model, feet, places, resting, camera, always), floor_below(model, feet, camera)
-        solution = solver.solve_again(solution, held, floor, of_stage("holding feet still"))
-    to_world = torch.tensor(camera.rotation.T)
-    pose = Pose(
-        torch.tensor(_to_world(solution.pose.root_position.numpy(), camera)),
-        to_world @ solution.pose.root_rotation,
-        solution.pose.angles,
-    )
-    motion = to_motion(model, model.no_stretch(), pose, solution.confidence, keypoints.times, contacts, provenance)
-    return Take(motion, keypoints, camera, video)
-
-
-def _to_world(points: np.ndarray, camera: Camera) -> np.ndarray:
-    return (points - camera.translation) @ camera.rotation
-
-
-def _place(camera: Camera, model: BodyModel, feet: Feet, pose: Pose, tilt: float | None) -> Camera:
-    places = feet.places(model, pose)
-    neck = model.joints(pose)[0][:, model.skeleton.index("neck")].numpy()
-    up = estimate_up(neck, places.mean(axis=1)) if tilt is None else up_of_tilt(tilt)
-    return place_camera(camera, up, places, feet.standing, pose.root_position.numpy())
+def _noted(progress: StageProgress, note: str) -> StageProgress:
+    return lambda stage, done, total: progress(stage + note, done, total)

@@ -18,7 +18,7 @@ from .errors import Video2RigError
 from .link import CONTROL, FRAMES
 from .settings import Settings
 from .skeleton import Skeleton, SkeletonError
-from .take import Take
+from .take import Take, pack_all
 from .wire import Limits, encode
 
 log = logging.getLogger(__name__)
@@ -36,9 +36,14 @@ PROGRESS_SECONDS = 0.1
 class SolvingPipeline(Protocol):
     """What a session needs of a pipeline; see `pipeline.Pipeline`."""
 
+    @property
+    def notices(self) -> list[str]: ...
+
     def push(self, images: np.ndarray, times: np.ndarray, scale: float) -> None: ...
 
-    def solve(self, progress: Callable[[str, int, int], None]) -> Take: ...
+    def finish(self) -> None: ...
+
+    def solve(self, progress: Callable[[str, int, int], None]) -> list[Take]: ...
 
 
 class PipelineFactory(Protocol):
@@ -82,7 +87,7 @@ class _Pushed(NamedTuple):
 
 
 class Session:
-    """Frames of one video on their way to a take.
+    """Frames of one video on their way to a take of each person.
 
     The thread that owns the sockets calls everything here; the worker tells it what to send through `post`.
 
@@ -91,7 +96,7 @@ class Session:
         peers: Routing id of the client by channel, as last heard.
         received, processed: Frames that arrived, and that were worked through.
         state: "receiving", "solving", "done", "failed" or "stopped".
-        outcome: Channel and message with the take or the error, once there is one.
+        outcome: Channel and message with the takes or the error, once there is one.
         last_heard: When the client was last heard of (monotonic seconds).
     """
 
@@ -202,8 +207,9 @@ class Session:
 
     def _outcome(self) -> tuple[str, list[Any]]:
         try:
-            header, arrays = self._run().pack()
-            return FRAMES, encode("result", arrays, session=self.name, take=header)
+            takes, notices = self._run()
+            headers, arrays = pack_all(takes)
+            return FRAMES, encode("result", arrays, session=self.name, takes=headers, notices=notices)
         except _Stopped:
             raise
         except Video2RigError as error:
@@ -215,7 +221,7 @@ class Session:
         line = " ".join(message.split())[:2000]
         return CONTROL, encode("error", session=self.name, code="solve", message=line)
 
-    def _run(self) -> Take:
+    def _run(self) -> tuple[list[Take], list[str]]:
         report = self._reporter()
         report("preparing", 0, 0)  # the first session loads the networks
         with self._turn(self._turns.detecting):
@@ -230,10 +236,11 @@ class Session:
             self.processed += len(batch)
             credit = self._limits.credit
             self._post(self, CONTROL, encode("ack", session=self.name, next_index=self.processed, credit=credit))
-        self._check()
+        with self._turn(self._turns.detecting):
+            pipeline.finish()
         self.state = "solving"
         with self._turn(self._turns.solving):
-            return pipeline.solve(report)
+            return pipeline.solve(report), pipeline.notices
 
     def _batches(self) -> Iterator[list[_Pushed]]:
         """Yield frames as they arrive, several at a time if they wait, of one scale."""

@@ -9,9 +9,14 @@ from dataclasses import dataclass
 from typing import Any, get_type_hints
 
 from .errors import Video2RigError
+from .person import PersonChoice, PersonError
 
 DEVICES = ("auto", "cpu", "cuda")
-DETECTORS = ("blazepose",)
+DETECTORS = (
+    "blazepose",
+    *("openpose_6", "openpose_5", "openpose_4", "openpose_3", "openpose_2", "openpose_mobilenet"),
+    *("rtmpose_m_halpe26", "rtmpose_x_halpe26", "rtmw_l_wholebody", "rtmw_x_wholebody"),
+)
 CONTACT_MODES = ("off", "auto", "always")
 ROM_PROFILES = ("clinical", "athlete", "kinepose", "opensim")
 
@@ -37,11 +42,13 @@ class Settings:
     Attributes:
         device: Where the networks run: ``"auto"`` takes a GPU where there is one and says so; ``"cuda"`` without
             one is an error.
-        detector: Which network finds the pose.
+        detector: Which network finds the pose, by its name in the backend's catalogue (`video2rig models list`).
+        person: Whom to solve: ``"largest"``, ``"everyone"``, a number, or a point; see `PersonChoice.parse`.
         smoothing_hz: Motion slower than this passes unchanged, faster motion is smoothed; hertz. None estimates it
             from the motion.
         height: Standing height of the person, metres; None takes an average adult. It alone sets the scale: one
-            camera cannot tell a tall person far away from a short one nearby.
+            camera cannot tell a tall person far away from a short one nearby. Of several people, that of the one who is
+            seen best; the others are measured against them by the floor that all stand on.
         field_of_view: Angle across the longer side of the picture, radians; None estimates it with the pose, from that
             of a common phone.
         tilt: How far the camera looks down (positive) or up, radians; None estimates it from the person.
@@ -53,6 +60,7 @@ class Settings:
 
     device: str = "auto"
     detector: str = "blazepose"
+    person: str = "largest"
     smoothing_hz: float | None = 6.0
     height: float | None = None
     field_of_view: float | None = None
@@ -65,6 +73,10 @@ class Settings:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise SettingsError(f"settings: {name} is {getattr(self, name)!r}; it can be {', '.join(choices)}")
+        try:
+            self.choice()
+        except PersonError as error:
+            raise SettingsError(f"settings: {error}") from error
         if not isinstance(self.regression, bool):
             raise SettingsError(f"settings: regression is {self.regression!r}; it can be true or false")
         for name, (lower, upper, (unit, factor)) in _RANGES.items():
@@ -76,6 +88,14 @@ class Settings:
                 raise SettingsError(f"settings: {name} is {value!r}; {bounds}")
             if not lower <= value <= upper:
                 raise SettingsError(f"settings: {name} is {value * factor:g} {unit}; {bounds}")
+
+    def choice(self) -> PersonChoice:
+        """Return whom to solve.
+
+        Raises:
+            PersonError: `person` cannot be read; it was when the settings were made.
+        """
+        return PersonChoice.parse(self.person)
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as plain JSON values."""

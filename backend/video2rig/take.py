@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,12 +39,14 @@ class Take:
         keypoints: What the detector saw, on the same frames.
         camera: The camera that the world was placed under.
         video: Facts about the source that a reader may want (file name, frame rate); plain JSON values.
+        person: Which person of the video, from 1, in the order of their appearance.
     """
 
     motion: Motion
     keypoints: Keypoints
     camera: Camera
     video: dict[str, Any] = field(default_factory=dict)
+    person: int = 1
 
     def pack(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return the take as a JSON header and named arrays."""
@@ -55,6 +58,7 @@ class Take:
             "keypoint_set": self.keypoints.set_name,
             "camera": self.camera.to_json(),
             "video": self.video,
+            "person": self.person,
         }
         arrays = {
             "times": self.motion.times,
@@ -98,7 +102,9 @@ class Take:
                 arrays["times"],
                 arrays.get("keypoint_world"),
             )
-            return cls(motion, keypoints, Camera.from_json(header["camera"]), dict(header["video"]))
+            # takes of older versions tell no number: they are of the one person that was followed
+            person = int(header.get("person", 1))
+            return cls(motion, keypoints, Camera.from_json(header["camera"]), dict(header["video"]), person)
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise TakeError(f"take: unreadable or incomplete ({error})") from error
 
@@ -128,3 +134,27 @@ class Take:
         except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise TakeError(f"take: {path} is not a take that `video2rig solve` wrote ({error})") from error
         return cls.unpack(header, arrays)
+
+
+def pack_all(takes: Sequence[Take]) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+    """Return the takes of one video as JSON headers, and arrays named after take and array: ``"1.rotations"``."""
+    packed = [take.pack() for take in takes]
+    arrays = {f"{k}.{name}": array for k, (_, own) in enumerate(packed) for name, array in own.items()}
+    return [header for header, _ in packed], arrays
+
+
+def unpack_all(headers: Any, arrays: dict[str, np.ndarray]) -> list[Take]:
+    """Read what :func:`pack_all` wrote.
+
+    Raises:
+        TakeError: There is no take, an array belongs to none, or a take is not whole.
+    """
+    if not isinstance(headers, list) or not headers:
+        raise TakeError("take: expected a list with one header a person")
+    own: list[dict[str, np.ndarray]] = [{} for _ in headers]
+    for name, array in arrays.items():
+        index, _, rest = name.partition(".")
+        if not (index.isascii() and index.isdecimal() and int(index) < len(own)):
+            raise TakeError(f"take: the array {name[:60]!r} belongs to none of {len(own)} people")
+        own[int(index)][rest] = array
+    return [Take.unpack(header, mine) for header, mine in zip(headers, own, strict=True)]

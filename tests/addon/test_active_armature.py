@@ -244,7 +244,7 @@ def test_joints_at_their_bounds_are_kept_with_the_action(addon: Any, empty: Any,
     rotations[:, knee] = quaternions_from_euler(human.rom[knee, :, 1][None], human.euler_order[knee])
     times = np.arange(count) / 30
     motion = addon.core.motion.Motion(human, times, rotations, np.zeros((count, 3)), np.ones((count, len(human))))
-    action = addon.keyframes.write_motion(rig, motion, "take", rate=30.0, first=1)
+    action, _ = addon.keyframes.write_motion(rig, motion, "take", rate=30.0, first=1)
     stays = addon.keyframes.at_bounds(action)
     assert stays[0]["title"] in ("left elbow extension", "right elbow extension", "left knee flexion")
     (stay,) = [stay for stay in stays if stay["joint"] == "shin.L"]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def test_comes_back_exact(
     scene.frame_set(7)
 
     path = tmp_path / f"take.{kind}"
-    addon.exports.export(empty, rig, path)
+    addon.exports.export(empty, [rig], path)
     assert (scene.frame_current, scene.frame_start, scene.frame_end) == (7, 1, 250)
     assert rig.animation_data.action.frame_range[0] == 1
     assert bpy.context.view_layer.objects.active == other and rig.select_get() and not other.select_get()
@@ -77,7 +78,33 @@ def test_comes_back_exact(
     assert degrees_between(turns, expected_turns).max() < 0.1
 
 
+@pytest.mark.parametrize("kind", ["fbx", "glb"])
+def test_two_people_come_back_from_one_file(
+    addon: Any, empty: Any, make_motion: Any, tmp_path: Path, kind: str
+) -> None:
+    """Each with its own motion: the one is the other's, backwards and elsewhere."""
+    motion = make_motion(np.arange(FRAMES) / 30)
+    backwards = dataclasses.replace(
+        motion, rotations=motion.rotations[::-1], root_position=motion.root_position[::-1] + [2.0, 1.0, 0.0]
+    )
+    empty.scene.render.fps = 30
+    rigs = [animate(addon, empty, one, rate=30.0) for one in (motion, backwards)]
+    names = motion.skeleton.names
+    expected = {rig.name: turned_from_rest(rig, names) for rig in rigs}
+    addon.exports.export(empty, rigs, tmp_path / f"both.{kind}")
+    for rig in rigs:
+        bpy.data.objects.remove(rig)
+    for action in list(bpy.data.actions):
+        bpy.data.actions.remove(action)
+    bring_back(tmp_path / f"both.{kind}")
+    assert len(expected) == 2 and {obj.name for obj in bpy.data.objects if obj.type == "ARMATURE"} == set(expected)
+    for name, (heads, turns) in expected.items():
+        back = turned_from_rest(bpy.data.objects[name], names)
+        assert np.abs(back[0] - heads).max() < 1e-4
+        assert degrees_between(back[1], turns).max() < 0.1
+
+
 def test_unknown_format_is_refused(addon: Any, empty: Any, make_motion: Any, tmp_path: Path) -> None:
     rig = animate(addon, empty, make_motion(np.arange(3) / 30.0))
     with pytest.raises(addon.exports.ExportError, match=r"\.fbx, \.glb, \.bvh"):
-        addon.exports.export(empty, rig, tmp_path / "take.obj")
+        addon.exports.export(empty, [rig], tmp_path / "take.obj")

@@ -44,7 +44,7 @@ def play(addon: Any, context: Any, rig: Any, frames: int = 24) -> tuple[Any, Any
     """Solve nothing: write a motion of the rig's skeleton. Return the skeleton, the motion and what was keyed."""
     skeleton = addon.read_rig.skeleton_to_solve(rig)
     motion = moving(addon, skeleton, frames)
-    _, pose = addon.keyframes.write_pose(rig, motion, "take", rate=24.0, first=1)
+    _, pose = addon.keyframes.write_motion(rig, motion, "take", rate=24.0, first=1)
     return skeleton, motion, pose
 
 

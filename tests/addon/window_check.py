@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Drive a real Blender window: the panel, a modal run, Esc in mid-video, then a run to its end and a screenshot.
+"""Drive a real Blender window: the panel, a click on a person, a modal run, Esc in mid-video, then a run for everyone
+to its end, and screenshots.
 
     xvfb-run -a -s '-screen 0 1600x900x24' blender --factory-startup --enable-event-simulate \\
         --gpu-backend opengl -P tests/addon/window_check.py -- ADDON.zip VIDEO SCREENSHOT.png
 
 Needs the program scrot. Set BLENDER_USER_RESOURCES to an empty folder, and VIDEO2RIG_COMMAND to the backend's
 program. Installs the zip, checks that Esc leaves the scene as it was and frees the server's session, and that the
-armature arrives in one undo step.
+armatures arrive in one undo step.
 Exit code 0 if all held, 1 if not; each step is printed.
 """
 
@@ -48,11 +49,78 @@ def in_view(call: Callable[[], Any]) -> Any:
         return call()
 
 
-def press(key: str) -> None:
+def press(key: str, x: float | None = None, y: float | None = None) -> None:
     area = view()
-    place = {"x": area.x + area.width // 2, "y": area.y + area.height // 2}
+    place = {
+        "x": area.x + area.width // 2 if x is None else round(x),
+        "y": area.y + area.height // 2 if y is None else round(y),
+    }
+    window().event_simulate(type="MOUSEMOVE", value="NOTHING", **place)
     for value in ("PRESS", "RELEASE"):
         window().event_simulate(type=key, value=value, **place)
+
+
+def pick() -> Iterator[float]:
+    """Click on a pixel of the video's frame, at the scene's time and half a second later; and let Esc end it."""
+    chosen = bpy.context.scene.video2rig
+    chosen.filepath, chosen.person = VIDEO, "POINT"
+    frames = module("core.frames")
+    info = frames.open_video(VIDEO).info
+    region = next(region for region in view().regions if region.type == "WINDOW")
+    layout = module("pick_person").Layout.fit(info.width, info.height, region.width, region.height)
+    objects = len(bpy.data.objects), len(bpy.data.images)
+
+    assert in_view(lambda: bpy.ops.video2rig.pick_person("INVOKE_DEFAULT")) == {"RUNNING_MODAL"}
+    yield 1.0
+    press("ESC")
+    yield 0.5
+    assert not chosen.picked(VIDEO), "Esc picked somebody"
+    wanted = round(info.width * 0.3), round(info.height * 0.6)
+    place = (
+        region.x + layout.left + (wanted[0] + 0.5) * layout.scale,
+        region.y + layout.bottom + (info.height - wanted[1] - 0.5) * layout.scale,
+    )
+    for steps, time in ((0, 0.0), (1, 0.5)):
+        in_view(lambda: bpy.ops.video2rig.pick_person("INVOKE_DEFAULT"))
+        yield 0.5
+        for _ in range(steps):
+            press("RIGHT_ARROW")
+            yield 0.5
+        yield 1.0
+        if steps:
+            screenshot(SHOT.replace(".png", ".picking.png"))
+            seen = shown(region)
+        press("LEFTMOUSE", region.x + 3, region.y + 3)  # beside the picture: still picking
+        yield 0.5
+        press("LEFTMOUSE", *place)
+        yield 0.5
+        x, y = chosen.person_point
+        assert chosen.picked(VIDEO), "the click was not taken"
+        assert max(abs(x - wanted[0]), abs(y - wanted[1])) <= 0.6 / layout.scale + 0.1, (x, y, wanted)
+        assert abs(chosen.person_time - time) < 1.1 / info.fps, chosen.person_time
+    expected = next(frame for frame in frames.open_video(VIDEO).frames() if frame.time > 0.5 - 0.5 / info.fps)
+    rows = np.linspace(20, layout.height * layout.scale - 20, 30)
+    columns = np.linspace(20, layout.width * layout.scale - 20, 40)
+    there = seen[np.ix_((layout.bottom + rows).astype(int), (layout.left + columns).astype(int))]
+    true = expected.image[
+        np.ix_((info.height - 1 - rows / layout.scale).astype(int), (columns / layout.scale).astype(int))
+    ]
+    differ = np.abs(there - true / 255.0).max(axis=-1)
+    assert np.quantile(differ, 0.7) < 0.1, "what is shown over the view is not the video's frame"
+    assert objects == (len(bpy.data.objects), len(bpy.data.images)), "picking added something to the file"
+    print("CHECK pick: the click is a pixel of the video, and the frame is shown as it is", flush=True)
+
+
+def shown(region: bpy.types.Region) -> np.ndarray:
+    """The last screenshot's [height, width, 3] colours in a region, lowest row first."""
+    image = bpy.data.images.load(SHOT.replace(".png", ".picking.png"))
+    image.colorspace_settings.name = "Non-Color"
+    width, height = image.size
+    pixels = np.empty(len(image.pixels), dtype=np.float32)
+    image.pixels.foreach_get(pixels)
+    bpy.data.images.remove(image)
+    # the window fills the display from its lower left corner
+    return pixels.reshape(height, width, 4)[region.y : region.y + region.height, region.x : region.x + region.width, :3]
 
 
 def state() -> dict[str, Any]:
@@ -107,6 +175,8 @@ def steps() -> Iterator[Callable[[], bool] | float]:
     yield from show_panel()
     print("CHECK panel: in the sidebar", flush=True)
 
+    yield from pick()
+
     before = state()
     start()
     yield lambda: job.current is not None and job.current.progress().done >= 5
@@ -123,21 +193,24 @@ def steps() -> Iterator[Callable[[], bool] | float]:
     print("CHECK Esc: the server's session is freed", flush=True)
 
     bpy.context.scene.video2rig.match_scene = True
+    bpy.context.scene.video2rig.person = "EVERYONE"
     start()
     yield lambda: job.current is not None and job.current.progress().done >= 5
     yield 0.5
     second = job.current
     screenshot(SHOT.replace(".png", ".running.png"))
     yield lambda: job.current is None
-    print("CHECK solved:", len(second.result().motion), "frames", flush=True)
+    print("CHECK solved:", [len(take.motion) for take in second.result()], "frames", flush=True)
     name = Path(VIDEO).stem
-    assert name in bpy.data.objects, "the armature did not arrive"
-    print("CHECK finished:", bpy.data.objects[name].animation_data.action.frame_range[:], flush=True)
+    rigs = [obj.name for obj in bpy.data.collections[name].objects if obj.type == "ARMATURE"]
+    assert len(rigs) == len(second.result()), "an armature did not arrive"
+    for rig in rigs:
+        print("CHECK finished:", rig, bpy.data.objects[rig].animation_data.action.frame_range[:], flush=True)
 
     in_view(bpy.ops.ed.undo)
     yield 0.5
     after_undo = state()
-    assert name not in bpy.data.objects, "one undo did not take the armature away"
+    assert not set(rigs) & set(bpy.data.objects.keys()), "one undo did not take the armatures away"
     assert {k: after_undo[k] for k in ("objects", "collections", "scene")} == {
         k: before[k] for k in ("objects", "collections", "scene")
     }
@@ -149,7 +222,8 @@ def steps() -> Iterator[Callable[[], bool] | float]:
     for default in ("Cube", "Light"):
         if default in bpy.data.objects:
             bpy.data.objects.remove(bpy.data.objects[default])
-    rig = bpy.data.objects[name]
+    bpy.context.scene.video2rig.person = "LARGEST"
+    rig = bpy.data.objects[rigs[0]]
     bpy.context.view_layer.objects.active = rig
     space = view().spaces.active
     space.overlay.show_relationship_lines = False

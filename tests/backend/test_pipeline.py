@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+from fake_people import FakeBackend
 from synthetic import FACING, Scene, moving_person, see
 from video2rig.bounds import joint_angles
 from video2rig.contacts import Feet
@@ -16,9 +17,10 @@ from video2rig.ik import BodyModel, NobodySeen, Pose
 from video2rig.ik.prior import relaxed_pose
 from video2rig.keypoints import KEYPOINT_SETS
 from video2rig.kinematics import joint_positions, keypoint_positions
-from video2rig.pipeline import Pipeline, solve_keypoints
+from video2rig.pipeline import Pipeline
 from video2rig.settings import Settings
 from video2rig.skeleton import Skeleton, SkeletonError
+from video2rig.solving import solve_keypoints
 from video2rig.take import Take
 
 FACTS = {"name": "clip.mp4", "width": 1280, "height": 720, "fps": 30.0}
@@ -147,7 +149,7 @@ def test_a_rigs_own_skeleton_is_solved_as_it_is(scene: Scene) -> None:
 def test_a_rig_without_the_joints_that_were_seen_is_refused_before_any_frame(scene: Scene) -> None:
     headless = dataclasses.replace(default_human(), roles=("",) * 22)
     with pytest.raises(SkeletonError, match="no joint 'head'"):
-        Pipeline(Settings(), {"fps": 30.0}, None, headless)  # type: ignore[arg-type]
+        Pipeline(Settings(), FACTS, FakeBackend(), headless)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["coco_17", "halpe_26", "h36m_17"])

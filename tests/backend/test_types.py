@@ -15,11 +15,11 @@ from strategies import random_motion, random_take, seeds
 from video2rig.camera import Camera, CameraError
 from video2rig.files import FileError
 from video2rig.human import default_human
-from video2rig.keypoints import KEYPOINT_SETS, Keypoints, KeypointsError, site, sites
+from video2rig.keypoints import KEYPOINT_SETS, Keypoints, KeypointsError, has_site, site, sites
 from video2rig.motion import Contact, MotionError, hemisphere_continuous
 from video2rig.settings import Settings, SettingsError
 from video2rig.skeleton import SkeletonError
-from video2rig.take import Take, TakeError
+from video2rig.take import Take, TakeError, pack_all, unpack_all
 
 
 @given(seeds, st.floats(0.2, 2.5), st.integers(16, 4000), st.integers(16, 4000))
@@ -47,7 +47,7 @@ def test_a_camera_that_cannot_be_is_refused(change: dict) -> None:
 def test_every_keypoint_of_every_set_has_a_place_on_the_human_and_its_mirror() -> None:
     human = default_human()
     rest = human.rest_matrices()
-    for names in KEYPOINT_SETS.values():
+    for names in (tuple(filter(has_site, every)) for every in KEYPOINT_SETS.values()):
         joints, offsets = sites(human, names)
         places = rest[joints, :3, 3] + np.einsum("kij,kj->ki", rest[joints, :3, :3], offsets)
         for name, place in zip(names, places, strict=True):
@@ -61,7 +61,7 @@ def test_every_keypoint_of_every_set_has_a_place_on_the_human_and_its_mirror() -
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"set_name": "coco_18"}, "coco_17"),
+        ({"set_name": "coco_19"}, "coco_17"),
         ({"positions": np.zeros((2, 16, 2))}, "shape"),
         ({"times": np.array([1.0, 1.0])}, "rise"),
         ({"times": np.array([0.0, np.nan])}, "finite"),
@@ -112,6 +112,30 @@ def test_a_take_survives_the_disk(tmp_path: Path) -> None:
     assert again.motion.contacts == take.motion.contacts and again.video == take.video
     assert again.camera.to_json() == take.camera.to_json()
     assert list(tmp_path.iterdir()) == [tmp_path / "take.npz"]
+
+
+def test_takes_of_several_people_survive_together() -> None:
+    takes = [dataclasses.replace(random_take(np.random.default_rng(seed)), person=seed + 1) for seed in range(3)]
+    headers, arrays = pack_all(takes)
+    again = unpack_all(json.loads(json.dumps(headers)), arrays)
+    assert [take.person for take in again] == [1, 2, 3]
+    for take, one in zip(takes, again, strict=True):
+        assert np.allclose(take.motion.rotations, one.motion.rotations, rtol=0, atol=1e-12)
+        assert np.array_equal(take.motion.root_position, one.motion.root_position)
+    for wrong in ("3.rotations", "rotations", "-1.rotations", "x.rotations", "\u0663.x", ".rotations"):
+        with pytest.raises(TakeError, match="belongs to none of 3 people"):
+            unpack_all(headers, arrays | {wrong: np.zeros(1)})
+    for broken in ([], {}, None):
+        with pytest.raises(TakeError, match="one header a person"):
+            unpack_all(broken, arrays)
+    with pytest.raises(TakeError, match="incomplete"):
+        unpack_all(headers, {name: array for name, array in arrays.items() if name != "1.times"})
+
+
+def test_a_take_of_an_older_version_is_of_the_one_person_that_was_followed() -> None:
+    header, arrays = random_take(np.random.default_rng(0)).pack()
+    del header["person"]
+    assert Take.unpack(header, arrays).person == 1
 
 
 def test_files_that_are_no_takes_are_refused(tmp_path: Path) -> None:
@@ -176,6 +200,10 @@ def test_settings_survive_json() -> None:
         ({"smoothing_hz": float("nan")}, "smoothing_hz"),
         ({"tilt": True}, "tilt"),
         ({"regression": "no"}, "regression"),
+        ({"person": "0"}, "person is '0'; it can be 'largest'"),
+        ({"person": "12,x@1"}, "640,360@1.5"),
+        ({"person": None}, "person"),
+        ({"detector": "crystal_ball"}, "detector is 'crystal_ball'; it can be blazepose"),
         ([], "object"),
     ],
 )

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from video2rig import weights
+from video2rig.errors import Video2RigError
 from video2rig.weights import Entry, UrlSource, WeightFile, WeightsError, WheelSource
 
 CONTENT = {"a.bin": os.urandom(3000), "b.bin": os.urandom(200_000)}
@@ -274,11 +275,14 @@ def test_unwritable_cache(cache: Path, tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_table_is_whole() -> None:
     for entry in weights.ENTRIES.values():
-        assert entry.licence and entry.files and (entry.sources or entry.ships)
+        assert entry.licence and entry.files and (entry.sources or entry.ships or entry.origin)
         names = {file.name for file in entry.files}
         for source in entry.sources:
             assert names == set(source.members if isinstance(source, WheelSource) else source.addresses)
-        assert weights.digests(entry.name).keys() == names
+        if entry.sources or entry.ships:
+            assert weights.digests(entry.name).keys() == names
+        else:
+            assert len(names) == 1, "a user brings one file"
 
 
 def test_weights_that_ship_are_found_in_the_installation(
@@ -302,3 +306,139 @@ def test_weights_that_ship_are_those_of_the_table() -> None:
         for file in entry.files if entry.ships else ():
             content = (checkout / "models" / entry.name / file.name).read_bytes()
             assert (len(content), hashlib.sha256(content).hexdigest()) == (file.size, file.sha256)
+
+
+# ---- weights that the user brings -----------------------------------------------------------------------------------
+
+
+def users_own(sha256: str = "") -> Entry:
+    size = len(CONTENT["a.bin"])
+    return Entry("toy", "a toy", "CC0-1.0", "nobody", (WeightFile("a.bin", size, sha256),), origin="the toy shop")
+
+
+@pytest.fixture
+def mine(cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A file of the user's for the toy, whose digest is not known beforehand."""
+    set_entry(monkeypatch, users_own())
+    (tmp_path / "mine.bin").write_bytes(CONTENT["a.bin"])
+    return tmp_path / "mine.bin"
+
+
+def test_a_file_is_added_and_held_to_its_digest(cache: Path, mine: Path) -> None:
+    assert weights.add("toy", mine) == cache / "a.bin"
+    digest = hashlib.sha256(CONTENT["a.bin"]).hexdigest()
+    assert (cache / "a.bin.sha256").read_text() == f"{digest}  a.bin\n"
+    assert sorted(path.name for path in cache.iterdir()) == ["a.bin", "a.bin.sha256"]
+    assert weights.fetch("toy") == {"a.bin": cache / "a.bin"} and weights.digests("toy") == {"a.bin": digest}
+    assert weights.status()[0].folder == cache
+    for damaged in (CONTENT["a.bin"][:-1], CONTENT["a.bin"] + b"x", bytes(3000)):
+        (cache / "a.bin").write_bytes(damaged)
+        with pytest.raises(WeightsError, match=f"wrong SHA-256 .*, not {digest} as it was added"):
+            weights.fetch("toy")
+    (cache / "a.bin").write_bytes(b"")
+    with pytest.raises(WeightsError, match=r"a\.bin is empty"):
+        weights.fetch("toy")
+    weights.add("toy", mine)
+    assert weights.fetch("toy")["a.bin"].read_bytes() == CONTENT["a.bin"]
+
+
+def test_a_damaged_record_trusts_nothing(cache: Path, mine: Path) -> None:
+    weights.add("toy", mine)
+    (cache / "a.bin.sha256").write_bytes(b"\xff\xfe")
+    with pytest.raises(WeightsError, match="wrong SHA-256"):
+        weights.fetch("toy")
+
+
+def test_what_a_check_refuses_is_not_taken(cache: Path, mine: Path) -> None:
+    class OtherModel(Exception):
+        """What a check raises itself goes through; an error of the project's own names the user's file."""
+
+    def check(path: Path) -> None:
+        assert path.name == "a.bin" and path.read_bytes() == CONTENT["a.bin"]
+        raise OtherModel
+
+    with pytest.raises(OtherModel):
+        weights.add("toy", mine, check)
+    assert not cache.exists()
+    weights.add("toy", mine)
+
+    def refuse(path: Path) -> None:
+        raise Video2RigError(f"{path} is another model")
+
+    with pytest.raises(WeightsError, match=r"^\S*/mine\.bin is another model"):
+        weights.add("toy", mine, refuse)
+    with pytest.raises(OtherModel):
+        weights.add("toy", mine, check)
+    assert weights.fetch("toy")["a.bin"].read_bytes() == CONTENT["a.bin"]
+
+
+def test_a_known_digest_is_kept_to(cache: Path, mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_entry(monkeypatch, users_own(hashlib.sha256(CONTENT["a.bin"]).hexdigest()))
+    weights.add("toy", mine)
+    assert [path.name for path in cache.iterdir()] == ["a.bin"]
+    mine.write_bytes(bytes(3000))
+    with pytest.raises(WeightsError, match=r"mine\.bin is not the weights 'toy': .*wrong SHA-256"):
+        weights.add("toy", mine)
+    mine.write_bytes(bytes(30))
+    with pytest.raises(WeightsError, match="truncated: 30 bytes, not 3000"):
+        weights.add("toy", mine)
+    assert weights.fetch("toy")["a.bin"].read_bytes() == CONTENT["a.bin"]
+
+
+def test_the_file_in_an_archive_is_taken(cache: Path, mine: Path, tmp_path: Path) -> None:
+    for names, words in (
+        (("deep/a.bin", "detail.json"), None),
+        (("a.bin", "b.bin"), "2 files"),
+        (("c.txt",), "0 files"),
+    ):
+        with zipfile.ZipFile(tmp_path / "it.zip", "w") as archive:
+            for name in names:
+                archive.writestr(name, CONTENT["a.bin"])
+        if words is None:
+            assert weights.add("toy", tmp_path / "it.zip").read_bytes() == CONTENT["a.bin"]
+        else:
+            with pytest.raises(WeightsError, match=words):
+                weights.add("toy", tmp_path / "it.zip")
+    (tmp_path / "it.zip").write_bytes((tmp_path / "it.zip").read_bytes()[:-30])
+    with pytest.raises(WeightsError, match=r"it\.zip is damaged or truncated"):
+        weights.add("toy", tmp_path / "it.zip")
+
+
+def test_what_cannot_be_added_is_said(cache: Path, mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(WeightsError, match=r"absent\.bin cannot be copied.*No such file"):
+        weights.add("toy", tmp_path / "absent.bin")
+    with pytest.raises(WeightsError, match="is empty"):
+        (tmp_path / "empty.bin").touch()
+        weights.add("toy", tmp_path / "empty.bin")
+    with pytest.raises(WeightsError, match="'other'; there are: toy"):
+        weights.add("other", mine)
+    set_entry(monkeypatch, make_entry(UrlSource({})))
+    with pytest.raises(WeightsError, match="found or fetched when needed"):
+        weights.add("toy", mine)
+
+
+def test_absent_weights_of_the_users_say_where_to_get_them(cache: Path, mine: Path) -> None:
+    with pytest.raises(
+        WeightsError, match=r"VIDEO2RIG_WEIGHTS, or get a\.bin \(the toy shop\).*models add toy FILE"
+    ) as told:
+        weights.fetch("toy")
+    assert "\n" not in str(told.value) and not cache.exists()
+    assert weights.status()[0].size == 3000 and weights.status()[0].folder is None
+
+
+def test_a_users_own_folder_is_taken_as_it_is(
+    cache: Path, mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a.bin").write_bytes(b"another version")
+    monkeypatch.setenv("VIDEO2RIG_WEIGHTS", str(tmp_path / "folder"))
+    assert weights.fetch("toy")["a.bin"].read_bytes() == b"another version"
+    assert weights.digests("toy") == {"a.bin": hashlib.sha256(b"another version").hexdigest()}
+    assert weights.status()[0].size == len(b"another version")
+
+
+def test_openposes_small_weights_are_those_that_are_pinned() -> None:
+    path = Path(__file__).resolve().parents[3] / "shared" / "weights" / "openpose_mobilenet_v2_small.pb"
+    if not path.is_file():
+        pytest.skip(f"the weights are not at {path}")
+    assert weights.fetch("openpose_mobilenet")[path.name].read_bytes() == path.read_bytes()

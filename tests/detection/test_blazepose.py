@@ -12,18 +12,21 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from shared_data import blazepose_files, needs_shared, noise_frames, people_videos, read_video
-from video2rig.detection import blazepose
-from video2rig.detection.blazepose import BlazePose, Roi
+from video2rig.detection import crops
+from video2rig.detection.blazepose import MIRRORED, BlazePose
+from video2rig.detection.boxes import anchor_centres, weighted_nms
+from video2rig.detection.circles import radius, same_body
+from video2rig.detection.crops import Roi
+from video2rig.keypoints import KEYPOINT_SETS
 
 finite = st.floats(-500, 500)
 
 
-def image_to_crop(points: torch.Tensor, roi: blazepose.Roi) -> torch.Tensor:
+def image_to_crop(points: torch.Tensor, roi: Roi) -> torch.Tensor:
     """Points [R,K,2] in px of the image -> of the crop (0..1)."""
-    return blazepose.turn((points - roi.centre[:, None]) / roi.size[:, None, None], -roi.angle) + 0.5
+    return crops.turn((points - roi.centre[:, None]) / roi.size[:, None, None], -roi.angle) + 0.5
 
 
 @pytest.fixture(scope="module")
@@ -45,17 +48,19 @@ def rois(count: int, seed: int) -> Roi:
 def test_crop_and_image_coordinates_are_inverse(seed: int) -> None:
     roi = rois(3, seed)
     points = 3 * torch.rand(3, 5, 2, generator=torch.Generator().manual_seed(seed + 1)) - 1
-    torch.testing.assert_close(image_to_crop(blazepose.crop_to_image(points, roi), roi), points, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(image_to_crop(crops.crop_to_image(points, roi), roi), points, atol=1e-4, rtol=1e-4)
 
 
-@given(x=finite, y=finite, length=st.floats(1, 900), angle=st.floats(-3.1, 3.1))
-def test_crop_of_points_stands_the_body_upright(x: float, y: float, length: float, angle: float) -> None:
+@given(x=finite, y=finite, length=st.floats(1, 900), angle=st.floats(-3.1, 3.1), margin=st.floats(1, 1.5))
+def test_crop_of_a_circle_stands_the_body_upright(
+    x: float, y: float, length: float, angle: float, margin: float
+) -> None:
     hip = torch.tensor([[x, y]])
     arm = length * torch.tensor([[math.sin(angle), -math.cos(angle)]])
-    roi = blazepose.roi_from_points(hip, hip + arm)
+    roi = crops.roi_of_circles(torch.cat([hip, arm], 1), margin)
     inside = image_to_crop(torch.stack([hip, hip + arm], 1), roi)[0]
     torch.testing.assert_close(inside[0], torch.tensor([0.5, 0.5]), atol=1e-4, rtol=0)
-    torch.testing.assert_close(inside[1], torch.tensor([0.5, 0.5 - 0.5 / blazepose.CROP_MARGIN]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(inside[1], torch.tensor([0.5, 0.5 - 0.5 / margin]), atol=1e-3, rtol=0)
     assert -math.pi <= float(roi.angle) <= math.pi
 
 
@@ -73,13 +78,19 @@ def test_sampling_equals_a_warp(seed: int, height: int, width: int) -> None:
     y = (corner[1] + s * columns + c * rows).astype(np.float32)
     expected = cv2.remap(images[1].astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     roi = Roi(torch.tensor(centre[None]).float(), torch.tensor([size]), torch.tensor([angle]))
-    got = blazepose.sample_crops(torch.from_numpy(images), roi, torch.tensor([1]), n)[0].permute(1, 2, 0) * 255
+    got = crops.sample_crops(torch.from_numpy(images), roi, torch.tensor([1]), n)[0].permute(1, 2, 0) * 255
     # remap rounds coordinates to 1/32 px
     assert np.abs(got.numpy() - expected).max() < 255 / 32 * 2
+    for mirrored in (False, True):
+        slow = crops.sample_crops(torch.from_numpy(images), roi, torch.tensor([1]), n, mirrored)
+        fast = crops.warp_crop(images[1], roi, n, mirrored)
+        assert fast.shape == slow.shape and (fast - slow).abs().max() < 2 / 32 + 1 / 255
+    # pixel i of n samples i / n, and its mirror image 1 - i / n
+    torch.testing.assert_close(slow[..., 1:], got.permute(2, 0, 1)[None].flip(-1)[..., :-1] / 255, atol=1e-3, rtol=0)
 
 
 def test_anchors_cover_the_grid_twice_a_layer() -> None:
-    anchors = blazepose.anchor_centres(224, (8, 16, 32, 32, 32))
+    anchors = anchor_centres(224, (8, 16, 32, 32, 32))
     assert anchors.shape == (2 * 28**2 + 2 * 14**2 + 6 * 7**2, 2)
     torch.testing.assert_close(anchors[:3], torch.tensor([[0.5, 0.5], [0.5, 0.5], [1.5, 0.5]]) / 28)
     torch.testing.assert_close(anchors[-1], torch.tensor([6.5, 6.5]) / 7)
@@ -88,14 +99,30 @@ def test_anchors_cover_the_grid_twice_a_layer() -> None:
 @pytest.mark.parametrize("shape", [(720, 1280), (1920, 1080), (100, 4000), (480, 480), (16, 16)])
 def test_tiles_cover_the_frame_and_overlap(shape: tuple[int, int]) -> None:
     height, width = shape
-    windows = blazepose.tile_windows(height, width)
-    if max(shape) < blazepose.TILE_ASPECT * min(shape) or min(shape) < blazepose.DETECTOR_SIZE:
+    windows = crops.tile_windows(height, width, 224)
+    if max(shape) < crops.TILE_ASPECT * min(shape) or min(shape) < 224:
         assert windows == []
         return
     assert windows[0][:2] == (0, 0) and windows[-1][2:] == (width, height)
     for left, top, right, bottom in windows:
         assert right - left == bottom - top == min(shape)
         assert left >= 0 and top >= 0 and right <= width and bottom <= height
+
+
+@pytest.mark.parametrize("shape", [(720, 1280), (1920, 1080), (500, 500), (448, 1200)])
+def test_fine_windows_show_every_place_whole_somewhere(shape: tuple[int, int]) -> None:
+    height, width = shape
+    windows, edge = crops.fine_windows(height, width, 224), min(shape) // 2
+    for x in np.linspace(0, width, 13):
+        for y in np.linspace(0, height, 13):
+            # someone a quarter of the edge to either side is in one window, but where the frame cuts them off
+            box = np.clip([x - edge / 4, y - edge / 4, x + edge / 4, y + edge / 4], 0, [width, height, width, height])
+            box[2:] = np.maximum(box[2:] - 1, box[:2])  # half an edge may be rounded down
+            assert any(
+                left <= box[0] and top <= box[1] and right >= box[2] and bottom >= box[3]
+                for left, top, right, bottom in windows
+            )
+    assert crops.fine_windows(300, 300, 224) == [] == crops.fine_windows(500, 9000, 224)
 
 
 # ---- non-maximum suppression --------------------------------------------------------------------------------------
@@ -128,7 +155,7 @@ def test_nms_equals_its_naive_twin(seed: int, count: int) -> None:
     corner, extent = random.random((count, 2)), random.random((count, 2)) * 0.6
     boxes = np.concatenate([corner, corner + extent], 1)
     scores, points = random.uniform(0.5, 1, count), random.random((count, 4))
-    got = blazepose.weighted_nms(scores, boxes, points.reshape(count, 2, 2), 0.3)
+    got = weighted_nms(scores, boxes, points.reshape(count, 2, 2), 0.3)
     expected = naive_nms(scores.tolist(), boxes.tolist(), points.tolist(), 0.3)
     assert len(got[0]) == len(expected)
     for k, (score, box, point) in enumerate(expected):
@@ -139,7 +166,7 @@ def test_nms_equals_its_naive_twin(seed: int, count: int) -> None:
 
 def test_boxes_without_area_end_the_search() -> None:
     empty = np.zeros((3, 4))
-    assert len(blazepose.weighted_nms(np.array([0.9, 0.8, 0.7]), empty, np.zeros((3, 4, 2)), 0.3)[0]) == 3
+    assert len(weighted_nms(np.array([0.9, 0.8, 0.7]), empty, np.zeros((3, 4, 2)), 0.3)[0]) == 3
 
 
 # ---- landmarks against the reference runtime ----------------------------------------------------------------------
@@ -178,13 +205,13 @@ def compare_with_reference(model: BlazePose, images: np.ndarray) -> None:
     frames = torch.from_numpy(images)
     people = model.detect(frames)
     assert all(len(p.score) for p in people), "nobody found"
-    hip = torch.tensor(np.stack([p.hip[0] for p in people])).float()
     circle = torch.tensor(np.stack([p.circle[0] for p in people])).float()
-    roi = blazepose.roi_from_points(hip, circle).moved(turn=0.2)
+    roi = crops.roi_of_circles(circle, 1.25).moved(turn=0.2)
     index = torch.arange(len(images))
-    crops = blazepose.sample_crops(frames, roi, index, 256).permute(0, 2, 3, 1).contiguous().numpy()
     got = model.landmarks(frames, roi, index)
-    for i, crop in enumerate(crops):
+    for i, image in enumerate(images):
+        part = Roi(*(t[i : i + 1] for t in roi))
+        crop = crops.warp_crop(image, part, 256)[0].permute(1, 2, 0).contiguous().numpy()
         place = (*roi.centre[i].tolist(), float(roi.size[i]), float(roi.angle[i]))
         expected = reference_landmarks(blazepose_files()["pose_landmark_full.tflite"], crop, place)
         assert float(got.person[i]) > 0.5
@@ -210,7 +237,7 @@ def test_landmarks_equal_the_reference_on_the_sample(model: BlazePose) -> None:
 def test_noise_landmarks_equal_the_reference(model: BlazePose) -> None:
     image = noise_frames(1, 200, 320)
     roi = Roi(torch.tensor([[160.0, 90.0]]), torch.tensor([300.0]), torch.tensor([-0.4]))
-    crop = blazepose.sample_crops(torch.from_numpy(image), roi, torch.tensor([0]), 256)[0].permute(1, 2, 0)
+    crop = crops.warp_crop(image[0], roi, 256)[0].permute(1, 2, 0)
     got = model.landmarks(torch.from_numpy(image), roi, torch.tensor([0]))
     expected = reference_landmarks(
         blazepose_files()["pose_landmark_full.tflite"], crop.contiguous().numpy(), (160.0, 90.0, 300.0, -0.4)
@@ -225,8 +252,7 @@ def test_detector_follows_a_moved_person(model: BlazePose) -> None:
     shifted = np.roll(image, 150, axis=1)  # down by 150 px
     one, other = model.detect(torch.from_numpy(np.concatenate([image, shifted])))
     assert len(one.score) == len(other.score) == 1
-    radius = float(np.linalg.norm(one.circle - one.hip))
-    np.testing.assert_allclose(other.hip - one.hip, [[0, 150]], atol=0.1 * radius)
+    np.testing.assert_allclose((other.circle - one.circle)[:, :2], [[0, 150]], atol=0.1 * float(radius(one.circle[0])))
 
 
 @needs_shared
@@ -235,7 +261,7 @@ def test_two_people_are_two(model: BlazePose) -> None:
     both = np.concatenate([image, image[:, :, ::-1]], axis=2)
     people = model.detect(torch.from_numpy(np.ascontiguousarray(both)))[0]
     assert len(people.score) == 2
-    assert sorted(people.hip[:, 0] > image.shape[2]) == [False, True]
+    assert sorted(people.circle[:, 0] > image.shape[2]) == [False, True]
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (1, 1), (17, 1001), (1001, 17), (241, 333)])
@@ -243,18 +269,54 @@ def test_any_frame_size(model: BlazePose, shape: tuple[int, int]) -> None:
     people = model.detect(torch.from_numpy(noise_frames(2, *shape)), tiles=True)
     assert len(people) == 2
     for person in people:
-        assert np.isfinite(person.hip).all() and person.score.shape == person.hip.shape[:1]
+        assert np.isfinite(person.circle).all() and person.score.shape == person.circle.shape[:1]
 
 
-def test_batches_equal_single_frames(model: BlazePose) -> None:
-    images = torch.from_numpy(noise_frames(6, 90, 120))
-    roi = rois(6, 3)
-    whole = model.landmarks(images, roi, torch.arange(6))
-    for i in range(6):
-        one = model.landmarks(images[i : i + 1], Roi(*(t[i : i + 1] for t in roi)), torch.tensor([0]))
-        columns: list[tuple[Tensor, Tensor]] = [
-            (one.world[0], whole.world[i]),
-            (one.confidence[0], whole.confidence[i]),
-        ]
-        for got, expected in columns:
-            torch.testing.assert_close(got, expected, atol=1e-3, rtol=1e-3)
+def test_networks_in_batches_equal_the_frozen_ones(model: BlazePose) -> None:
+    """What a GPU does with a batch is what a CPU does one by one."""
+    images = torch.from_numpy(noise_frames(4, 300, 400))
+    for network, frozen, size in zip((model.detector, model.landmarker), model._networks, (224, 256), strict=True):
+        batch = crops.letterbox(images, size)
+        with torch.inference_mode():
+            whole = network(batch)
+            for i in range(4):
+                for a, b in zip(whole, frozen(batch[i : i + 1]), strict=True):
+                    torch.testing.assert_close(a[i : i + 1], b, atol=2e-3, rtol=1e-3)
+
+
+def test_threads_change_nothing(model: BlazePose) -> None:
+    images = torch.from_numpy(noise_frames(4, 90, 120))
+    runs = [model.landmarks(images, rois(4, 3), torch.arange(4)) for _ in range(4)]
+    for other in runs[1:]:
+        for a, b in zip(runs[0], other, strict=True):
+            torch.testing.assert_close(a, b, atol=0, rtol=0)
+    assert torch.get_num_threads() == 1, "the pool's threads keep their setting to themselves"
+
+
+def test_mirrored_landmarks_are_the_other_side() -> None:
+    names = KEYPOINT_SETS["blazepose_33"]
+    assert [names[MIRRORED[names.index(name)]] for name in ("nose", "left_hip", "right_eye_inner", "left_big_toe")] == [
+        "nose",
+        "right_hip",
+        "left_eye_inner",
+        "right_big_toe",
+    ]
+    assert [MIRRORED[i] for i in MIRRORED] == list(range(39))
+
+
+@needs_shared
+def test_looks_at_a_person(model: BlazePose) -> None:
+    image = torch.from_numpy(read_video(people_videos()[0], 1, start=20))
+    (found,) = model.find(image)
+    assert len(found.score) == 1 and found.score[0] > 0.8
+    circles, frame = torch.from_numpy(found.circle), torch.tensor([0])
+    plain, mirrored = model.look(image, circles, frame), model.look_mirrored(image, circles, frame)
+    assert same_body(plain.circle, found.circle).all()
+    away = np.linalg.norm(plain.positions - mirrored.positions, axis=-1) / radius(plain.circle)[:, None]
+    assert np.median(away) < 0.03 and plain.world is not None and mirrored.world is not None
+    assert np.median(np.abs(plain.world - mirrored.world)) < 0.05
+    flipped = model.look(
+        image.flip(2), circles * torch.tensor([-1, 1, -1, 1]) + torch.tensor([image.shape[2] - 1, 0, 0, 0]), frame
+    )
+    twin = flipped.positions[:, MIRRORED[:33]] * [-1, 1] + [image.shape[2] - 1, 0]
+    assert np.median(np.linalg.norm(twin - mirrored.positions, axis=-1) / radius(plain.circle)[:, None]) < 0.01

@@ -9,9 +9,9 @@ import pytest
 from random_network import random_network
 from synthetic import NAMES, moving_person
 from video2rig.keypoints import Keypoints
-from video2rig.pipeline import solve_keypoints
 from video2rig.regression import RegressionError, Regressor, points
 from video2rig.settings import Settings
+from video2rig.solving import solve_keypoints
 from video2rig.take import Take
 
 SCENE = moving_person(np.random.default_rng(8), frames=45)

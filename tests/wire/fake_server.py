@@ -20,6 +20,7 @@ from video2rig.errors import Video2RigError
 from video2rig.human import default_human
 from video2rig.keypoints import KEYPOINT_SETS, Keypoints
 from video2rig.motion import Motion
+from video2rig.person import PersonError
 from video2rig.server import serve
 from video2rig.settings import Settings
 from video2rig.skeleton import Skeleton
@@ -28,10 +29,14 @@ from video2rig.wire import Limits
 
 SKELETON = default_human()
 STEPS = 5
+PEOPLE = 3
 
 
 class FakePipeline:
-    """Turns pixels into a take without seeing anything in them: every frame's sum is a keypoint."""
+    """Turns pixels into takes without seeing anything in them: every frame's sum is a keypoint.
+
+    Every video has three people, who stand a metre apart, and the first of them is the largest.
+    """
 
     def __init__(
         self,
@@ -47,6 +52,8 @@ class FakePipeline:
         self._sums: list[float] = []
         self._times: list[float] = []
         self._scales: list[float] = []
+        self.notices: list[str] = []
+        self._finished = False
 
     def push(self, images: np.ndarray, times: np.ndarray, scale: float) -> None:
         time.sleep(self._push_seconds * len(images))
@@ -54,7 +61,11 @@ class FakePipeline:
         self._times += times.tolist()
         self._scales += [scale] * len(images)
 
-    def solve(self, progress: Callable[[str, int, int], None]) -> Take:
+    def finish(self) -> None:
+        self._finished = True
+
+    def solve(self, progress: Callable[[str, int, int], None]) -> list[Take]:
+        assert self._finished, "a solve before the end of the video"
         for step in range(STEPS):
             progress("solving", step, STEPS)
             time.sleep(self._solve_seconds / STEPS)
@@ -62,6 +73,15 @@ class FakePipeline:
             raise Video2RigError("nobody is this tall")
         if self._settings.height == 2.4:
             raise ZeroDivisionError("a defect")
+        choice = self._settings.choice()
+        if choice.kind == "number" and choice.number > PEOPLE:
+            raise PersonError(f"there is no person {choice.number}; {PEOPLE} people were seen")
+        numbers = range(1, PEOPLE + 1) if choice.kind == "everyone" else [max(choice.number, 1)]
+        if choice.kind == "everyone":
+            self.notices.append(f"seen for less than 0.25 s and left out: person {PEOPLE + 1}")
+        return [self._take(number) for number in numbers]
+
+    def _take(self, number: int) -> Take:
         frames, joints = len(self._times), len(self._skeleton)
         rotations = np.zeros((frames, joints, 4))
         rotations[..., 0] = 1.0
@@ -73,13 +93,13 @@ class FakePipeline:
             self._skeleton,
             np.array(self._times),
             rotations,
-            np.zeros((frames, 3)),
+            np.tile([float(number - 1), 0.0, 0.0], (frames, 1)),
             np.ones((frames, joints)),
             provenance={"settings": self._settings.to_json()},
         )
         keypoints = Keypoints("blazepose_33", positions, np.ones(positions.shape[:2]), np.array(self._times), None)
         camera = Camera.from_field_of_view(self._video["width"], self._video["height"], 1.0)
-        return Take(motion, keypoints, camera, self._video)
+        return Take(motion, keypoints, camera, self._video, number)
 
 
 class FakeFactory:

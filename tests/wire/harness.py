@@ -142,9 +142,24 @@ def run(
     timing: Timing = QUICK,
     skeleton: Skeleton | None = None,
 ) -> tuple[Take, list[Progress]]:
-    """Solve, and return the take with all progress."""
+    """Solve one person, and return the take with all progress."""
+    takes, told = run_all(source, connection, settings, cancelled, restart, timing, skeleton)
+    assert len(takes) == 1
+    return takes[0], told
+
+
+def run_all(
+    source: VideoSource,
+    connection: Connection,
+    settings: Settings | None = None,
+    cancelled: threading.Event | None = None,
+    restart: Callable[[], Connection] | None = None,
+    timing: Timing = QUICK,
+    skeleton: Skeleton | None = None,
+) -> tuple[list[Take], list[Progress]]:
+    """Solve, and return everyone's take with all progress."""
     told: list[Progress] = []
-    take = solve(
+    takes = solve(
         source,
         settings or Settings(),
         connection,
@@ -154,7 +169,7 @@ def run(
         timing=timing,
         skeleton=skeleton,
     )
-    return take, told
+    return takes, told
 
 
 def assert_same(first: Take, second: Take) -> None:
@@ -212,11 +227,17 @@ def wait_free(connection: Connection) -> None:
             assert time.monotonic() < deadline, "a session was not freed"
 
 
-def expected(video: SyntheticVideo) -> Take:
-    """The take without any wire."""
+def expected(video: SyntheticVideo, settings: Settings | None = None) -> Take:
+    """The first take without any wire."""
+    return expected_all(video, settings)[0]
+
+
+def expected_all(video: SyntheticVideo, settings: Settings | None = None) -> list[Take]:
+    """Everyone's take without any wire."""
     facts = {"name": "synthetic.mp4", "width": video.info.width, "height": video.info.height, "fps": 25.0}
     facts |= {"frame_count": video.info.frame_count, "duration": video.info.duration}
-    pipeline = FakePipeline(Settings(), facts, 0.0, 0.0)
+    pipeline = FakePipeline(settings or Settings(), facts, 0.0, 0.0)
     for frame in video.frames():
         pipeline.push(frame.image[None], np.array([frame.time]), 1.0)
-    return Take.unpack(*pipeline.solve(lambda *_: None).pack())
+    pipeline.finish()
+    return [Take.unpack(*take.pack()) for take in pipeline.solve(lambda *_: None)]

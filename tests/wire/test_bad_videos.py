@@ -46,7 +46,7 @@ def way(request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFi
         try:
             source = open_video(video)
             told: list[str] = []
-            take = solve(
+            (take,) = solve(
                 source,
                 Settings(device="cpu"),
                 connection,

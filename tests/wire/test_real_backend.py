@@ -45,7 +45,8 @@ def undisturbed(clip: VideoSource) -> Take:
     torch.set_num_threads(1)  # as many as the server has: the networks' last bits depend on it
     pipeline = Pipeline(Settings(device="cpu"), clip.info.facts(), Backend("cpu"))
     pipeline.push_all(clip)
-    return pipeline.solve()
+    (take,) = pipeline.solve()
+    return take
 
 
 def assert_close(first: Take, second: Take) -> None:
@@ -78,7 +79,7 @@ def solve_clip(
     cancelled: threading.Event | None = None,
     restart: Callable[[], Connection] | None = None,
 ) -> Take:
-    return solve(
+    (take,) = solve(
         clip,
         Settings(device="cpu"),
         connection,
@@ -86,6 +87,7 @@ def solve_clip(
         cancelled=cancelled or threading.Event(),
         restart=restart,
     )
+    return take
 
 
 def test_the_take_is_that_of_the_pipeline(real_server: LocalServer, clip: VideoSource, undisturbed: Take) -> None:
@@ -102,6 +104,23 @@ def test_the_take_is_that_of_the_pipeline(real_server: LocalServer, clip: VideoS
         "holding feet still",
     ]
     assert not any(progress.notice for progress in told)
+
+
+def test_everyone_comes_back_in_one_world(real_server: LocalServer, tmp_path: Path) -> None:
+    """The sample beside itself."""
+    path = ffmpeg(tmp_path / "two.mp4", "-i", str(SAMPLE), "-frames:v", "12", "-vf", "split[a][b];[a][b]hstack")
+    settings, told = Settings(device="cpu", person="everyone", contacts="off"), []
+    takes = solve(open_video(path), settings, real_server.ensure(), progress=told.append, cancelled=threading.Event())
+    assert [take.person for take in takes] == [1, 2]
+    assert takes[0].camera.to_json() == takes[1].camera.to_json()
+    assert all(take.motion.provenance["people"] == 2 and take.keypoints.seen().all() for take in takes)
+    across = [np.nanmean(take.keypoints.positions[..., 0]) for take in takes]
+    assert abs(across[0] - across[1]) == pytest.approx(open_video(path).info.width / 2, rel=0.05)
+    stages = {progress.stage for progress in told}
+    assert {"solving, person 1 (1 of 2)", "solving, person 2 (2 of 2)"} <= stages or {
+        "solving, person 2 (1 of 2)",
+        "solving, person 1 (2 of 2)",
+    } <= stages
 
 
 @pytest.mark.parametrize("stage", MOMENTS)

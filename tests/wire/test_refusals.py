@@ -32,7 +32,7 @@ from video2rig.frames import VideoError
 from video2rig.human import default_human
 from video2rig.link import CONTROL, FRAMES, Link
 from video2rig.settings import Settings
-from video2rig.wire import encode
+from video2rig.wire import PROTOCOL, encode
 
 
 def forged(connection: Connection) -> Connection:
@@ -63,14 +63,16 @@ def test_an_address_that_cannot_be(shared_server, host):
         probe(dataclasses.replace(shared_server.connection, **ends), timeout=0.5)
 
 
-def test_another_protocol_is_refused_with_both_versions(shared_server):
+@pytest.mark.parametrize("old", [1, 2])
+def test_another_protocol_is_refused_with_both_versions(shared_server, old):
     header = json.loads(bytes(encode("hello", package="9.9.9")[0]))
     with Link(shared_server.connection) as link:
-        error = ask(link, [json.dumps(header | {"v": 1}).encode()], "error")
+        error = ask(link, [json.dumps(header | {"v": old}).encode()], "error")
     assert error["code"] == "version"
-    assert "protocol 1" in error["message"] and "protocol 2" in error["message"] and "\n" not in error["message"]
-    with pytest.raises(ServerError, match=r"speaks protocol 1 \(video2rig .*this client protocol 2"):
-        run(SyntheticVideo(), dataclasses.replace(shared_server.connection, protocol=1))
+    assert f"protocol {old}" in error["message"] and f"protocol {PROTOCOL}" in error["message"]
+    assert "\n" not in error["message"]
+    with pytest.raises(ServerError, match=rf"speaks protocol {old} \(video2rig .*this client protocol {PROTOCOL}"):
+        run(SyntheticVideo(), dataclasses.replace(shared_server.connection, protocol=old))
 
 
 def human(**changes) -> dict:
@@ -218,7 +220,7 @@ def test_the_server_survives_random_messages(shared_server, channel, parts):
 def test_deep_nesting_does_not_end_the_server(shared_server):
     video = {"name": "v", "width": 64, "height": 48, "fps": 25.0, "frame_count": 10, "duration": 0.4}
     for depth in range(100, 3000, 100):
-        header = {"v": 2, "type": "open", "video": video, "settings": {"height": 7}, "skeleton": {}}
+        header = {"v": PROTOCOL, "type": "open", "video": video, "settings": {"height": 7}, "skeleton": {}}
         parts = [json.dumps(header).replace(": 7", ": " + "[" * depth + "]" * depth).encode()]
         with Link(shared_server.connection) as link:
             assert "\n" not in ask(link, parts, "error")["message"]
@@ -250,3 +252,25 @@ def test_authorized_keys_let_a_client_in(start_server, tmp_path):
     assert_same(run(SyntheticVideo(5), ann)[0], expected(SyntheticVideo(5)))
     with pytest.raises(ServerError, match="does not know"):
         run(SyntheticVideo(5), forged(ann))
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"person": "nobody"}, "person is 'nobody'; it can be 'largest', 'everyone'"),
+        ({"person": ["everyone"]}, "person is"),
+        ({"person": "1,2@-3"}, "a point in pixels"),
+        ({"detector": "../../etc/passwd"}, "detector is"),
+        ({"detector": 3}, "detector is"),
+    ],
+)
+def test_who_and_by_what_must_be_readable(shared_server, settings, says):
+    video = {"name": "v", "width": 64, "height": 48, "fps": 25.0, "frame_count": 10, "duration": 0.4}
+    with Link(shared_server.connection) as link:
+        error = ask(link, encode("open", settings=settings, video=video, skeleton={}), "error")
+    assert error["code"] == "settings" and says in error["message"]
+
+
+def test_a_number_that_nobody_has_is_told(shared_server):
+    with pytest.raises(ServerError, match="there is no person 9; 3 people were seen"):
+        run(SyntheticVideo(5), shared_server.connection, Settings(person="9"))

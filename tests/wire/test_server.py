@@ -21,9 +21,11 @@ from harness import (
     assert_same,
     await_message,
     expected,
+    expected_all,
     frame_parts,
     open_session,
     run,
+    run_all,
     wait_free,
 )
 
@@ -45,6 +47,24 @@ def test_a_video_comes_back_as_its_take(shared_server):
     last = [progress for progress in told if progress.stage == "detecting"][-1]
     assert (last.done, last.total) == (60, 60) and last.fps > 0 and last.seconds_left == 0
     wait_free(shared_server.connection)
+
+
+def test_everyone_comes_back_with_a_take_and_what_is_to_be_told(shared_server):
+    settings = Settings(person="everyone")
+    takes, told = run_all(SyntheticVideo(), shared_server.connection, settings)
+    assert [take.person for take in takes] == [1, 2, 3]
+    for take, one in zip(takes, expected_all(SyntheticVideo(), settings), strict=True):
+        assert_same(take, one)
+    assert len({take.motion.root_position[0, 0] for take in takes}) == 3
+    assert [progress.notice for progress in told if progress.notice] == [
+        "seen for less than 0.25 s and left out: person 4"
+    ]
+
+
+def test_one_of_several_people_keeps_the_number(shared_server):
+    take, _ = run(SyntheticVideo(5), shared_server.connection, Settings(person="2"))
+    assert take.person == 2
+    assert_same(take, expected(SyntheticVideo(5), Settings(person="2")))
 
 
 def test_a_skeleton_of_the_clients_is_what_is_solved(shared_server):
@@ -90,7 +110,7 @@ def test_the_server_refuses_frames_beyond_the_credit_and_out_of_turn(start_serve
         link.send(FRAMES, frame_parts(session, 2))
         link.send(FRAMES, encode("finish", session=session, frames=3))
         result = await_message(link, "result")
-        assert result.arrays["times"].tolist() == [0.0, 0.04, 0.08]
+        assert result.arrays["0.times"].tolist() == [0.0, 0.04, 0.08]
 
 
 def test_several_sessions_at_once(shared_server):
@@ -231,9 +251,11 @@ def test_a_lost_connection_is_resumed_where_the_server_stands(start_server, star
     cutter = threading.Thread(target=cut_while_solving)
     cutter.start()
 
-    take = solve(video, Settings(), connection, progress=tell, cancelled=threading.Event(), timing=QUICK)
+    everyone = Settings(person="everyone")
+    takes = solve(video, everyone, connection, progress=tell, cancelled=threading.Event(), timing=QUICK)
     cutter.join()
-    assert_same(take, expected(SyntheticVideo(80)))
+    for take, one in zip(takes, expected_all(SyntheticVideo(80), everyone), strict=True):
+        assert_same(take, one)
     server.wait_log("resumed", 3)
     assert sum("opened" in line for line in server.lines) == 1, "nothing is solved twice"
     resumed = [progress.notice for progress in told if "going on with frame" in progress.notice]
@@ -251,7 +273,7 @@ def test_the_result_waits_until_it_is_acknowledged(start_server):
         opened = ask(link, encode("resume", session=session), "opened")
         assert (opened["next_index"], opened["state"]) == (1, "done")
         again = ask(link, encode("finish", session=session, frames=1), "result", channel=FRAMES)
-        np.testing.assert_array_equal(first.arrays["keypoints"], again.arrays["keypoints"])
+        np.testing.assert_array_equal(first.arrays["0.keypoints"], again.arrays["0.keypoints"])
         link.send(FRAMES, encode("done", session=session))
         server.wait_log("its result arrived")
         assert ask(link, encode("resume", session=session), "error")["code"] == "session"

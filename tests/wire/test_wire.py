@@ -10,7 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from video2rig.wire import DTYPES, KINDS, MAX_ARRAYS, MAX_HEADER_BYTES, MAX_INTEGER, Limits, WireError, decode, encode
+from strategies import random_take
+from video2rig.wire import (
+    DTYPES,
+    KINDS,
+    MAX_ARRAYS,
+    MAX_HEADER_BYTES,
+    MAX_INTEGER,
+    MAX_PEOPLE,
+    MAX_RESULT_HEADER_BYTES,
+    Limits,
+    WireError,
+    decode,
+    encode,
+)
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -27,6 +40,7 @@ FIELDS = {
     int: st.integers(0, MAX_INTEGER),
     float: st.floats(-MAX_INTEGER, MAX_INTEGER),
     dict: st.dictionaries(st.text(max_size=8), FINITE_JSON, max_size=4),
+    list: st.lists(FINITE_JSON, max_size=4),
 }
 ARRAYS = st.dictionaries(
     st.text(min_size=1, max_size=16),
@@ -67,7 +81,7 @@ def test_what_is_encoded_comes_back(message):
 
 @given(hnp.arrays(st.sampled_from([">f8", "<i4", ">i4"]), (3, 4)))
 def test_arrays_of_any_order_are_sent_as_they_are_meant(array):
-    got = decode(encode("result", {"a": array.T[::2]}, session="", take={})).arrays["a"]
+    got = decode(encode("result", {"a": array.T[::2]}, session="", takes=[], notices=[])).arrays["a"]
     np.testing.assert_array_equal(got, array.T[::2])
 
 
@@ -134,19 +148,19 @@ def test_damaged_arrays_are_refused(message, data):
     "header",
     [
         b"[" * 200_000,
-        b'{"v":2,"type":"ping","session":' + b'{"a":' * 100_000,
-        b'{"v":2,"type":"ping","session":"","session":""}',
-        b'{"v":2,"type":"finish","session":"","frames":' + b"9" * 10_000 + b"}",
-        b'{"v":2,"type":"finish","session":"","frames":true}',
-        b'{"v":2,"type":"finish","session":"","frames":-1}',
-        b'{"v":2,"type":"finish","session":"","frames":1.0}',
-        b'{"v":2,"type":"frame","session":"","index":0,"time":NaN,"scale":1}',
-        b'{"v":2,"type":"frame","session":"","index":0,"time":1e999,"scale":1}',
-        b'{"v":2,"type":"ping","session":"","path":"/etc/passwd"}',
-        b'{"v":2,"type":"ping"}',
-        b'{"v":2,"type":["ping"],"session":""}',
-        b'{"v":2,"type":"ping","session":"","arrays":[["a","uint8",[0]]]}',
-        b'\xff\xfe{"v":2}',
+        b'{"v":3,"type":"ping","session":' + b'{"a":' * 100_000,
+        b'{"v":3,"type":"ping","session":"","session":""}',
+        b'{"v":3,"type":"finish","session":"","frames":' + b"9" * 10_000 + b"}",
+        b'{"v":3,"type":"finish","session":"","frames":true}',
+        b'{"v":3,"type":"finish","session":"","frames":-1}',
+        b'{"v":3,"type":"finish","session":"","frames":1.0}',
+        b'{"v":3,"type":"frame","session":"","index":0,"time":NaN,"scale":1}',
+        b'{"v":3,"type":"frame","session":"","index":0,"time":1e999,"scale":1}',
+        b'{"v":3,"type":"ping","session":"","path":"/etc/passwd"}',
+        b'{"v":3,"type":"ping"}',
+        b'{"v":3,"type":["ping"],"session":""}',
+        b'{"v":3,"type":"ping","session":"","arrays":[["a","uint8",[0]]]}',
+        b'\xff\xfe{"v":3}',
         b" " * (MAX_HEADER_BYTES + 1),
         b"null",
     ],
@@ -159,7 +173,7 @@ def test_bad_headers_are_refused(header):
 
 
 def test_another_protocol_is_told_from_damage():
-    for version in (0, 1, 3, 10**400, "1", None, True, 1.0):
+    for version in (0, 1, 2, 4, 10**400, "1", None, True, 1.0):
         with pytest.raises(WireError) as caught:
             decode([json.dumps({"v": version, "type": "unheard of"}).encode()])
         assert caught.value.code == "version" or version == 10**400
@@ -167,8 +181,8 @@ def test_another_protocol_is_told_from_damage():
 
 def test_too_many_arrays_are_refused():
     arrays = {str(number): np.zeros(1) for number in range(MAX_ARRAYS + 1)}
-    with pytest.raises(WireError, match="at most 64"):
-        encode("result", arrays, session="", take={})
+    with pytest.raises(WireError, match=f"at most {MAX_ARRAYS}"):
+        encode("result", arrays, session="", takes=[], notices=[])
 
 
 @pytest.mark.parametrize(
@@ -177,17 +191,45 @@ def test_too_many_arrays_are_refused():
         ("ping", {}, {}, "'session' is absent"),
         ("ping", {}, {"session": 3}, "expected a text"),
         ("ping", {"a": np.zeros(1)}, {"session": ""}, "at most 0"),
-        ("result", {"a": np.zeros(1, object)}, {"session": "", "take": {}}, "the wire carries"),
-        ("result", {"a": np.zeros(1, np.float16)}, {"session": "", "take": {}}, "the wire carries"),
-        ("result", {}, {"session": "", "take": {"x": float("nan")}}, "JSON"),
-        ("result", {}, {"session": "", "take": {"x": object()}}, "JSON"),
-        ("result", {}, {"session": "", "take": {"x": "y" * MAX_HEADER_BYTES}}, "bytes; at most"),
+        ("result", {"a": np.zeros(1, object)}, {"session": "", "takes": [], "notices": []}, "the wire carries"),
+        ("result", {"a": np.zeros(1, np.float16)}, {"session": "", "takes": [], "notices": []}, "the wire carries"),
+        ("result", {}, {"session": "", "takes": [{"x": float("nan")}], "notices": []}, "JSON"),
+        ("result", {}, {"session": "", "takes": [{"x": object()}], "notices": []}, "JSON"),
+        (
+            "result",
+            {},
+            {"session": "", "takes": [{"x": "y" * MAX_RESULT_HEADER_BYTES}], "notices": []},
+            "bytes; at most",
+        ),
         ("frame", {}, {"session": "", "index": 0, "time": float("inf"), "scale": 1.0}, "expected a number"),
     ],
 )
 def test_what_may_not_be_sent_is_not_encoded(kind, arrays, values, text):
     with pytest.raises(WireError, match=text):
         encode(kind, arrays, **values)
+
+
+def test_as_many_people_as_a_result_may_hold_fit_into_it():
+    """Each with the largest skeleton that a server solves."""
+    take = random_take(np.random.default_rng(0))
+    skeleton = take.motion.skeleton
+    copies = -(-Limits().joints // len(skeleton))
+    joints = (skeleton.to_json()["joints"] * copies)[: Limits().joints]
+    header, arrays = take.pack()
+    header = header | {"skeleton": {"joints": joints}}
+    names = [f"{k}.{name}" for k in range(MAX_PEOPLE) for name in arrays]
+    parts = encode(
+        "result",
+        {name: arrays[name.partition(".")[2]] for name in names},
+        session="s",
+        takes=[header] * MAX_PEOPLE,
+        notices=["a line"] * MAX_PEOPLE,
+    )
+    got = decode(parts, MAX_RESULT_HEADER_BYTES)
+    assert len(got["takes"]) == MAX_PEOPLE and list(got.arrays) == names
+    # a server takes no header of such a size from anybody
+    with pytest.raises(WireError, match=f"at most {MAX_HEADER_BYTES}"):
+        decode(parts)
 
 
 def test_limits_come_back():

@@ -3,6 +3,16 @@
 
 from .. import device as _device  # noqa: F401  before torch: see there
 from .blazepose import BlazePose
-from .follow import Followed, FollowOne
+from .detector import CropDetector, Detector, People, TilingDetector
+from .stream import PeopleStream, StreamError, Tracked
 
-__all__ = ["BlazePose", "FollowOne", "Followed"]
+__all__ = [
+    "BlazePose",
+    "CropDetector",
+    "Detector",
+    "People",
+    "PeopleStream",
+    "StreamError",
+    "TilingDetector",
+    "Tracked",
+]

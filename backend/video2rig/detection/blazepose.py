@@ -4,61 +4,68 @@
 Bazarevsky et al., "BlazePose: On-device real-time body pose tracking" (2020); Grishchenko et al., "BlazePose GHUM
 Holistic" (2022). Constants are those of MediaPipe 0.10.21's graphs, whose results this module reproduces.
 
-Pixels are indices: (0, 0) is the middle of the first pixel. A crop's own coordinates run from 0 to 1 over its edge, and
-crop pixel i of n samples the image at i / n. Batches are everywhere the leading dimension; frames come in as uint8.
+On a GPU frames and crops go through the networks in batches. On a CPU every core takes a frame or a crop of its own
+through a network that runs on one thread: convolutions as small as these gain nothing from several.
 """
 
 from __future__ import annotations
 
-import math
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from .. import weights
-from .tflite_graph import TFLiteGraph
+from ..device import cpu_threads
+from ..keypoints import KEYPOINT_SETS
+from .boxes import MIN_OVERLAP, Boxes, anchor_centres, merge, weighted_nms
+from .circles import radius, same_body
+from .crops import (
+    Roi,
+    crop_to_image,
+    fine_windows,
+    letterbox,
+    letterbox_frame,
+    mirror,
+    roi_of_circles,
+    sample_crops,
+    tile_windows,
+    turn,
+    warp_crop,
+)
+from .detector import People
+from .tflite_graph import TFLiteGraph, frozen
 
 DETECTOR_SIZE = 224
 DETECTOR_STRIDES = (8, 16, 32, 32, 32)
 SCORE_CLIP = 100.0
 MIN_SCORE = 0.5
-MIN_OVERLAP = 0.3
-TILE_ASPECT = 1.3
-MAX_TILES = 5
 LANDMARK_SIZE = 256
 LANDMARK_COUNT = 39  # 33 of the body, hip centre and circle point of the next crop, 4 unused
 BODY_LANDMARKS = 33
 HIP_CENTRE, CIRCLE_POINT = 33, 34
-CROP_MARGIN = 1.25
+CROP_MARGIN = 1.25  # of a crop around a circle that is only roughly right
+LOOK_MARGIN = 1.1  # of one that is: the body is larger in it, and left and right are told apart far more often
 HEATMAP_KERNEL = 7
 HEATMAP_MIN_CONFIDENCE = 0.5
-CPU_BATCH, GPU_BATCH = 4, 16  # frames a network call: more than a few gain nothing on a CPU and cost cache
+MIN_PERSON = 0.8  # of a crop around a detection: textures reach 0.77
+SETTLED = 0.15  # in radii: landmarks that move a circle further are taken again, in the circle that they gave
+SMALL = 0.2  # of the frame's short edge: people of a smaller radius are looked for among smaller parts of the frame
+GPU_BATCH = 64  # frames or crops a network call
 
+_NAMES = KEYPOINT_SETS["blazepose_33"]
+# of every landmark, the one that a mirrored person has in its place
+_OTHER = {"left": "right", "right": "left"}
+MIRRORED = [_NAMES.index("_".join(_OTHER.get(word, word) for word in name.split("_"))) for name in _NAMES] + list(
+    range(BODY_LANDMARKS, LANDMARK_COUNT)
+)
 
-class Roi(NamedTuple):
-    """Turned squares of an image: centre [R,2] px, edge length [R] px, angle [R] rad (clockwise on the screen)."""
-
-    centre: Tensor
-    size: Tensor
-    angle: Tensor
-
-    def moved(self, shift: tuple[float, float] = (0.0, 0.0), scale: float = 1.0, turn: float = 0.0) -> Roi:
-        """Shifted by a part of the edge (along the image's axes), scaled, and turned by radians."""
-        offset = self.centre.new_tensor(shift) * self.size[:, None]
-        return Roi(self.centre + offset, self.size * scale, self.angle + turn)
-
-
-class People(NamedTuple):
-    """The people of one frame, best first: score [N] 0..1; box [N,4] px (left, top, right, bottom) around the face and
-    upper body; hip centre [N,2] px; circle point [N,2] px, on the circle around the hip centre that holds the body."""
-
-    score: np.ndarray
-    box: np.ndarray
-    hip: np.ndarray
-    circle: np.ndarray
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 class Landmarks(NamedTuple):
@@ -84,9 +91,22 @@ class Landmarks(NamedTuple):
         """
         return self.visibility * self.presence
 
+    def people(self) -> People:
+        """As every detector gives them; the circle is where the landmarks say that the body is."""
+        hip, rim = self.points[:, HIP_CENTRE, :2], self.points[:, CIRCLE_POINT, :2]
+        return People(
+            self.person.cpu().numpy(),
+            torch.cat([hip, rim - hip], -1).double().cpu().numpy(),
+            self.points[:, :BODY_LANDMARKS, :2].cpu().numpy(),
+            self.confidence[:, :BODY_LANDMARKS].cpu().numpy(),
+            self.world[:, :BODY_LANDMARKS].cpu().numpy(),
+        )
+
 
 class BlazePose(nn.Module):
-    """Both networks on one device; `load` makes one."""
+    """Both networks on one device, a `TilingDetector`; `load` makes one."""
+
+    keypoint_set = "blazepose_33"
 
     def __init__(self, detector: TFLiteGraph, landmarker: TFLiteGraph) -> None:
         super().__init__()
@@ -116,33 +136,101 @@ class BlazePose(nn.Module):
 
     @property
     def batch(self) -> int:
-        """Frames a network call that suit the device."""
-        return CPU_BATCH if self.device.type == "cpu" else GPU_BATCH
+        """Frames or crops that suit the device: a network call's on a GPU, one for every core on a CPU."""
+        return GPU_BATCH if self._on_gpu else cpu_threads()
 
-    @torch.inference_mode()
-    def detect(self, images: Tensor, *, tiles: bool = False) -> list[People]:
-        """images [B,H,W,3] uint8 RGB -> the people of each frame.
+    @property
+    def _on_gpu(self) -> bool:
+        return self.device.type != "cpu"
+
+    # ---- people ---------------------------------------------------------------------------------------------------
+
+    def find(self, images: Tensor) -> list[People]:
+        """images [B,H,W,3] uint8 RGB -> the people of each frame, best first, whose crop surely holds a person."""
+        return self._people(images, self.detect(images))
+
+    def find_small(self, images: Tensor) -> list[People]:
+        """Also those who are too small in the whole frame: costs up to 6 times as much, and up to 50 times in frames
+        where nobody is found at all, or only small people, of whom there may be more."""
+        found = self.detect(images, tiles=True)
+        height, width = images.shape[1:3]
+        few = [
+            i
+            for i, boxes in enumerate(found)
+            if not len(boxes.score) or np.median(radius(boxes.circle)) < SMALL * min(height, width)
+        ]
+        if few and (windows := fine_windows(height, width, DETECTOR_SIZE)):
+            closer = self._detect_in(images[torch.tensor(few, device=images.device)], windows)
+            for i, boxes in zip(few, closer, strict=True):
+                found[i] = merge([found[i], boxes])
+        return self._people(images, found)
+
+    def look(self, images: Tensor, circles: Tensor, frame: Tensor) -> People:
+        """Landmarks in R circles [R,4] px of images [B,H,W,3]; frame [R] says which image each circle is of."""
+        return self.landmarks(images, roi_of_circles(circles.float(), LOOK_MARGIN), frame).people()
+
+    def look_mirrored(self, images: Tensor, circles: Tensor, frame: Tensor) -> People:
+        """The same through mirrored crops."""
+        return self.landmarks(images, roi_of_circles(circles.float(), LOOK_MARGIN), frame, mirrored=True).people()
+
+    def _people(self, images: Tensor, found: list[Boxes]) -> list[People]:
+        """Landmarks of everyone; a detector's circle is rough: they are taken again where they disagree with it."""
+        frame = np.repeat(np.arange(len(found)), [len(boxes.score) for boxes in found])
+        circles = np.concatenate([boxes.circle for boxes in found]) if found else np.zeros((0, 4))
+        people = self._look(images, circles, frame)
+        moved = ~same_body(circles, people.circle, SETTLED) & (people.score >= MIN_PERSON)
+        if moved.any():
+            again = self._look(images, people.circle[moved], frame[moved])
+            for whole, part in zip(people, again, strict=True):
+                if whole is not None and part is not None:
+                    whole[moved] = part
+        return [_distinct(people.picked(frame == i)) for i in range(len(found))]
+
+    def _look(self, images: Tensor, circles: np.ndarray, frame: np.ndarray) -> People:
+        if not len(frame):
+            empty = np.zeros((0, BODY_LANDMARKS, 3), np.float32)
+            return People(empty[:, 0, 0], np.zeros((0, 4)), empty[..., :2], empty[..., 0], empty)
+        roi = roi_of_circles(torch.from_numpy(circles).to(self.device, torch.float32), CROP_MARGIN)
+        return self.landmarks(images, roi, torch.from_numpy(frame).to(self.device)).people()
+
+    # ---- the detector ---------------------------------------------------------------------------------------------
+
+    def detect(self, images: Tensor, *, tiles: bool = False) -> list[Boxes]:
+        """images [B,H,W,3] uint8 RGB -> boxes and rough circles of the people of each frame.
 
         `tiles` also looks at overlapping squares along a long frame, which finds people too small in the whole one.
         """
-        windows = [(0, 0, images.shape[2], images.shape[1])]
-        if tiles:
-            windows += tile_windows(images.shape[1], images.shape[2])
-        seen = [self._detect(images, window) for window in windows]
-        return [_merge([people[i] for people in seen]) for i in range(len(images))]
+        height, width = images.shape[1:3]
+        windows = [(0, 0, width, height), *(tile_windows(height, width, DETECTOR_SIZE) if tiles else [])]
+        return self._detect_in(images, windows)
 
-    def _detect(self, images: Tensor, window: tuple[int, int, int, int]) -> list[People]:
+    def _detect_in(self, images: Tensor, windows: list[tuple[int, int, int, int]]) -> list[Boxes]:
+        """What all windows (left, top, right, bottom) show of each frame."""
+        if self._on_gpu:
+            seen = [
+                [boxes for part in images.split(GPU_BATCH) for boxes in self._detect(part, window)]
+                for window in windows
+            ]
+        else:
+            jobs = [(images[i : i + 1], window) for window in windows for i in range(len(images))]
+            flat = [boxes for (boxes,) in self._map(lambda job: self._detect(*job), jobs)]
+            seen = [flat[k * len(images) : (k + 1) * len(images)] for k in range(len(windows))]
+        return [merge(list(parts)) for parts in zip(*seen, strict=True)]
+
+    @torch.inference_mode()
+    def _detect(self, images: Tensor, window: tuple[int, int, int, int]) -> list[Boxes]:
         left, top, right, bottom = window
-        found: list[People] = []
-        for part in images[:, top:bottom, left:right].split(self.batch):
-            scores, boxes, points = (t.cpu().numpy() for t in self.decode(*self.detector(letterbox(part))))
-            edge, corner = letterbox_frame(part.shape[1], part.shape[2])
-            corner = corner + np.array([left, top])
-            for score, box, point in zip(scores, boxes, points, strict=True):
-                likely = score >= MIN_SCORE
-                score, box, point = weighted_nms(score[likely], box[likely], point[likely], MIN_OVERLAP)
-                pixels = point * edge + corner
-                found.append(People(score, box * edge + np.tile(corner, 2), pixels[:, 0], pixels[:, 1]))
+        part = images[:, top:bottom, left:right]
+        raw = self._networks[0](letterbox(part, DETECTOR_SIZE))
+        scores, boxes, points = (t.cpu().numpy() for t in self.decode(*raw))
+        edge, corner = letterbox_frame(part.shape[1], part.shape[2])
+        corner = corner + np.array([left, top])
+        found = []
+        for score, box, point in zip(scores, boxes, points, strict=True):
+            likely = score >= MIN_SCORE
+            score, box, point = weighted_nms(score[likely], box[likely], point[likely], MIN_OVERLAP)
+            hip, rim = point[:, 0] * edge + corner, point[:, 1] * edge + corner
+            found.append(Boxes(score, box * edge + np.tile(corner, 2), np.concatenate([hip, rim - hip], -1)))
         return found
 
     def decode(self, raw: Tensor, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -154,22 +242,40 @@ class BlazePose(nn.Module):
         points = raw[..., 4:].unflatten(-1, (4, 2)) + self.anchors[:, None]
         return score, torch.cat([centre - extent / 2, centre + extent / 2], -1), points
 
-    @torch.inference_mode()
-    def landmarks(self, images: Tensor, roi: Roi, frame: Tensor) -> Landmarks:
-        """Landmarks of R crops; images [B,H,W,3] uint8 RGB, frame [R] says which image each crop is of."""
-        parts = [
-            self._landmarks(images, Roi(*(t[rows] for t in roi)), frame[rows])
-            for rows in torch.arange(len(frame), device=self.device).split(self.batch)
-        ]
+    # ---- landmarks ------------------------------------------------------------------------------------------------
+
+    def landmarks(self, images: Tensor, roi: Roi, frame: Tensor, mirrored: bool = False) -> Landmarks:
+        """Landmarks of R >= 1 crops; images [B,H,W,3] uint8 RGB, frame [R] says which image each crop is of.
+
+        `mirrored` shows the network mirrored crops; the landmarks are those of the image as it is.
+        """
+        if self._on_gpu:
+            rows = torch.arange(len(frame), device=self.device).split(GPU_BATCH)
+            parts = [self._batch_landmarks(images, Roi(*(t[r] for t in roi)), frame[r], mirrored) for r in rows]
+        else:
+            parts = self._map(
+                lambda r: self._one_landmarks(images, Roi(*(t[r : r + 1] for t in roi)), int(frame[r]), mirrored),
+                range(len(frame)),
+            )
         return Landmarks(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
-    def _landmarks(self, images: Tensor, roi: Roi, frame: Tensor) -> Landmarks:
-        crops = sample_crops(images, roi, frame, LANDMARK_SIZE)
-        raw, person, heatmap, world = self.landmarker(crops)
+    @torch.inference_mode()
+    def _batch_landmarks(self, images: Tensor, roi: Roi, frame: Tensor, mirrored: bool) -> Landmarks:
+        return self._place(sample_crops(images, roi, frame, LANDMARK_SIZE, mirrored), roi, mirrored)
+
+    @torch.inference_mode()
+    def _one_landmarks(self, images: Tensor, roi: Roi, frame: int, mirrored: bool) -> Landmarks:
+        return self._place(warp_crop(images[frame].numpy(), roi, LANDMARK_SIZE, mirrored), roi, mirrored)
+
+    def _place(self, crops: Tensor, roi: Roi, mirrored: bool) -> Landmarks:
+        raw, person, heatmap, world = self._networks[1](crops)
         raw = raw.unflatten(1, (LANDMARK_COUNT, 5))
         place = refine(raw[..., :2] / LANDMARK_SIZE, heatmap)
         depth = raw[..., 2] / LANDMARK_SIZE * roi.size[:, None]
         world = world.unflatten(1, (LANDMARK_COUNT, 3))
+        if mirrored:
+            raw, place, depth, world = (column[:, MIRRORED] for column in (raw, mirror(place), depth, world))
+            world = world * world.new_tensor([-1.0, 1.0, 1.0])
         return Landmarks(
             points=torch.cat([crop_to_image(place, roi), depth[..., None]], -1),
             visibility=raw[..., 3].sigmoid(),
@@ -178,149 +284,32 @@ class BlazePose(nn.Module):
             world=torch.cat([turn(world[..., :2], roi.angle), world[..., 2:]], -1),
         )
 
+    # ---- where it runs --------------------------------------------------------------------------------------------
 
-# ---- detector -----------------------------------------------------------------------------------------------------
+    @cached_property
+    def _networks(self) -> tuple[Callable[[Tensor], tuple[Tensor, ...]], Callable[[Tensor], tuple[Tensor, ...]]]:
+        """Detector and landmarker as they run on this device."""
+        if self._on_gpu:
+            return self.detector, self.landmarker
+        return frozen(self.detector, DETECTOR_SIZE), frozen(self.landmarker, LANDMARK_SIZE)
 
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(cpu_threads(), "blazepose", initializer=torch.set_num_threads, initargs=(1,))
 
-def anchor_centres(size: int, strides: tuple[int, ...]) -> Tensor:
-    """Centres [A,2] (x, y), 0..1: two anchors a layer and cell; consecutive layers of one stride share their cells."""
-    centres = []
-    for stride in dict.fromkeys(strides):
-        cells = math.ceil(size / stride)
-        middle = (torch.arange(cells, dtype=torch.float32) + 0.5) / cells
-        y, x = torch.meshgrid(middle, middle, indexing="ij")
-        grid = torch.stack([x, y], -1).reshape(-1, 2)
-        centres.append(grid.repeat_interleave(2 * strides.count(stride), 0))
-    return torch.cat(centres)
-
-
-def letterbox_frame(height: int, width: int) -> tuple[float, np.ndarray]:
-    """Edge in px of the square around a frame, and the px of its corner [2] (x, y)."""
-    edge = float(max(height, width))
-    return edge, np.array([(width - edge) / 2, (height - edge) / 2])
+    def _map(self, work: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
+        """Work on every item, one on each core at a time."""
+        _ = self._networks  # made once, before threads would each make their own
+        return list(self._pool.map(work, items))
 
 
-def letterbox(images: Tensor) -> Tensor:
-    """[B,H,W,3] uint8 -> [B,3,224,224] in -1..1, the whole frame in the middle, the border -1 (black).
-
-    Shrinks with an antialiasing filter, unlike MediaPipe: on a 1768-pixel wide video of small people it finds someone
-    in 193 frames instead of 166 of 230, and its points shake less.
-    """
-    _, height, width, _ = images.shape
-    edge, _ = letterbox_frame(height, width)
-    size = max(1, round(height * DETECTOR_SIZE / edge)), max(1, round(width * DETECTOR_SIZE / edge))
-    frames = images.permute(0, 3, 1, 2)
-    if frames.device.type != "cpu":
-        frames = frames.float()  # the filter takes bytes on the CPU alone, where that is much faster
-    small = functional.interpolate(frames, size=size, mode="bilinear", antialias=True, align_corners=False)
-    top, left = (DETECTOR_SIZE - size[0]) // 2, (DETECTOR_SIZE - size[1]) // 2
-    pad = (left, DETECTOR_SIZE - size[1] - left, top, DETECTOR_SIZE - size[0] - top)
-    return functional.pad(small.float() / 127.5 - 1, pad, value=-1.0)
-
-
-def tile_windows(height: int, width: int) -> list[tuple[int, int, int, int]]:
-    """Squares (left, top, right, bottom) of the frame's short edge, overlapping by half or more, along the long one.
-
-    None where the frame is square enough for the whole one to show as much, and never more than MAX_TILES.
-    """
-    short, long = min(height, width), max(height, width)
-    if short < DETECTOR_SIZE or long < TILE_ASPECT * short:
-        return []
-    count = min(MAX_TILES, 1 + math.ceil(2 * (long - short) / short))
-    starts = [round(k * (long - short) / (count - 1)) for k in range(count)]
-    return [(s, 0, s + short, short) if width > height else (0, s, short, s + short) for s in starts]
-
-
-def _merge(parts: list[People]) -> People:
-    """What several windows saw of one frame; of those whose boxes are the same person's, the best alone."""
-    score, box, hip, circle = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+def _distinct(people: People) -> People:
+    """Those who are there, best first, each body once: detections of parts of it end in the same circle."""
     kept: list[int] = []
-    for i in np.argsort(-score, kind="stable"):
-        if not kept or overlap(box[i], box[kept]).max() <= MIN_OVERLAP:
+    for i in np.argsort(-people.score, kind="stable"):
+        if people.score[i] >= MIN_PERSON and not same_body(people.circle[i], people.circle[kept]).any():
             kept.append(int(i))
-    return People(score[kept], box[kept], hip[kept], circle[kept])
-
-
-def weighted_nms(
-    scores: np.ndarray, boxes: np.ndarray, points: np.ndarray, min_overlap: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One result a cluster of candidates, best first.
-
-    The best remaining candidate gathers all that overlap it by more than `min_overlap` (intersection over union); the
-    result has its score and the score-weighted mean of their boxes and points.
-
-    scores [N], boxes [N,4], points [N,K,2] -> the same shapes with N the number of clusters.
-    """
-    order = np.argsort(-scores, kind="stable")
-    scores, boxes, points = scores[order], boxes[order].astype(np.float64), points[order].astype(np.float64)
-    kept: list[tuple[float, np.ndarray, np.ndarray]] = []
-    while len(scores):
-        same = overlap(boxes[0], boxes) > min_overlap
-        same[0] = True  # a box without area overlaps nothing, not even itself
-        weight = scores[same] / scores[same].sum()
-        kept.append((scores[0], weight @ boxes[same], np.tensordot(weight, points[same], 1)))
-        scores, boxes, points = scores[~same], boxes[~same], points[~same]
-    if not kept:
-        return scores, boxes, points
-    return np.array([k[0] for k in kept]), np.stack([k[1] for k in kept]), np.stack([k[2] for k in kept])
-
-
-def overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Intersection over union of one box [4] with boxes [N,4]; 0 where the union has no area."""
-    corner = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
-    intersection = np.clip(corner, 0, None).prod(-1)
-    area = np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(-1)
-    union = area + np.clip(box[2:] - box[:2], 0, None).prod() - intersection
-    return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
-
-
-# ---- crop ---------------------------------------------------------------------------------------------------------
-
-
-def roi_from_points(hip: Tensor, circle: Tensor) -> Roi:
-    """The crop around a body: hip centre and circle point [R,2] px; the circle point goes straight up from the hips."""
-    arm = circle - hip
-    angle = math.pi / 2 - torch.atan2(-arm[:, 1], arm[:, 0])
-    angle = torch.remainder(angle + math.pi, 2 * math.pi) - math.pi
-    return Roi(hip, 2 * CROP_MARGIN * arm.norm(dim=-1), angle)
-
-
-def turn(vectors: Tensor, angle: Tensor) -> Tensor:
-    """Vectors [R,K,2] (x right, y down) turned by angle [R], clockwise on the screen."""
-    cosine, sine = torch.cos(angle)[:, None], torch.sin(angle)[:, None]
-    x, y = vectors[..., 0], vectors[..., 1]
-    return torch.stack([cosine * x - sine * y, sine * x + cosine * y], -1)
-
-
-def crop_to_image(points: Tensor, roi: Roi) -> Tensor:
-    """Points [R,K,2] of the crop (0..1) -> px of the image."""
-    return roi.centre[:, None] + turn(points - 0.5, roi.angle) * roi.size[:, None, None]
-
-
-def sample_crops(images: Tensor, roi: Roi, frame: Tensor, n: int) -> Tensor:
-    """Crops [R,3,n,n] in 0..1 of images [B,H,W,3] uint8, bilinear, black outside; frame [R] picks the image.
-
-    Reads only the pixels it needs, so that no frame is ever converted to floats as a whole.
-    """
-    count, height, width, _ = images.shape
-    step = torch.arange(n, device=images.device) / n
-    v, u = torch.meshgrid(step, step, indexing="ij")
-    grid = torch.stack([u, v], -1).reshape(1, -1, 2).expand(len(frame), -1, -1)
-    where = crop_to_image(grid, roi)  # [R,n*n,2]
-    low = where.floor()
-    part = where - low
-    flat = images.reshape(count * height * width, 3)
-    total = torch.zeros(len(frame), n * n, 3, device=images.device)
-    for dx, dy in ((0, 0), (1, 0), (0, 1), (1, 1)):
-        x, y = low[..., 0] + dx, low[..., 1] + dy
-        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-        weight = (part[..., 0] if dx else 1 - part[..., 0]) * (part[..., 1] if dy else 1 - part[..., 1]) * inside
-        x, y = x.clamp(0, width - 1).long(), y.clamp(0, height - 1).long()
-        total += weight[..., None] * flat[(frame[:, None] * height + y) * width + x]
-    return (total / 255).reshape(len(frame), n, n, 3).permute(0, 3, 1, 2)
-
-
-# ---- landmarks ----------------------------------------------------------------------------------------------------
+    return people.picked(np.array(kept, int))
 
 
 def refine(points: Tensor, heatmap: Tensor) -> Tensor:
@@ -332,13 +321,14 @@ def refine(points: Tensor, heatmap: Tensor) -> Tensor:
     size = points.new_tensor([width, height])
     cell = (points * size).trunc()
     inside = ((points * size >= 0) & (cell < size)).all(-1)
-    columns = torch.arange(width, device=points.device)
-    rows = torch.arange(height, device=points.device)
-    reach = (HEATMAP_KERNEL - 1) // 2
-    near_x = (columns - cell[..., 0:1]).abs() <= reach
-    near_y = (rows - cell[..., 1:2]).abs() <= reach
-    mass = heatmap.sigmoid() * near_y[..., :, None] * near_x[..., None, :]
+    reach = torch.arange(HEATMAP_KERNEL, device=points.device) - (HEATMAP_KERNEL - 1) // 2
+    column, row = (cell[..., axis, None].long() + reach for axis in (0, 1))  # [R,K,7]
+    crop = torch.arange(points.shape[0], device=points.device)[:, None, None, None]
+    point = torch.arange(points.shape[1], device=points.device)[:, None, None]
+    there = ((row >= 0) & (row < height))[..., :, None] & ((column >= 0) & (column < width))[..., None, :]
+    near = heatmap[crop, point, row.clamp(0, height - 1)[..., :, None], column.clamp(0, width - 1)[..., None, :]]
+    mass = near.sigmoid() * there
     total = mass.sum((-1, -2))
-    mean = torch.stack([(mass.sum(-2) * columns).sum(-1) / width, (mass.sum(-1) * rows).sum(-1) / height], -1)
+    mean = torch.stack([(mass.sum(-2) * column).sum(-1) / width, (mass.sum(-1) * row).sum(-1) / height], -1)
     sure = inside & (mass.amax((-1, -2)) >= HEATMAP_MIN_CONFIDENCE)
     return torch.where(sure[..., None], mean / total[..., None], points)

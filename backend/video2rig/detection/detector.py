@@ -29,6 +29,16 @@ class People(NamedTuple):
     confidence: np.ndarray
     world: np.ndarray | None = None
 
+    def picked(self, rows: np.ndarray) -> People:
+        """Some of them: rows [M] or mask [N]."""
+        return People(
+            self.score[rows],
+            self.circle[rows],
+            self.positions[rows],
+            self.confidence[rows],
+            None if self.world is None else self.world[rows],
+        )
+
 
 class Detector(Protocol):
     """Finds everyone in single frames.
@@ -61,4 +71,22 @@ class CropDetector(Detector, Protocol):
         The result has R people in the order of the circles; where nobody is, the score is low. Its own circles are
         where the landmarks say that the body is.
         """
+        ...
+
+
+@runtime_checkable
+class TilingDetector(CropDetector, Protocol):
+    """Also finds people who are too small in the whole frame, at a higher cost."""
+
+    def find_small(self, images: Tensor) -> list[People]:
+        """`find`, with a closer look at parts of the frames."""
+        ...
+
+
+@runtime_checkable
+class MirroringDetector(CropDetector, Protocol):
+    """Also looks at people in a mirror, where networks err another way: the mean of both errs less."""
+
+    def look_mirrored(self, images: Tensor, circles: Tensor, frame: Tensor) -> People:
+        """`look`, through mirrored crops; the result is in the image as it is, left being left."""
         ...

@@ -11,6 +11,7 @@ while building. The batch of 1 that the file was written with becomes whatever b
 from __future__ import annotations
 
 import struct
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,14 +65,28 @@ class TFLiteGraph(nn.Module):
         self._release = _release_plan(self._wiring, self._wanted)
         self.eval().requires_grad_(False)
 
-    def forward(self, image: Tensor) -> list[Tensor]:
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """image [B,3,H,W] -> the outputs in the order of `output_names`; those with four dimensions as [B,C,H,W]."""
         values = {self._input: image}
         for module, (inputs, output), done in zip(self.modules_in_order, self._wiring, self._release, strict=True):
             values[output] = module(*(values[i] for i in inputs))
             for i in done:
                 del values[i]
-        return [values[i] for i in self._wanted]
+        return tuple(values[i] for i in self._wanted)
+
+
+def frozen(graph: TFLiteGraph, size: int) -> Callable[[Tensor], tuple[Tensor, ...]]:
+    """The graph recorded for single images [1,3,size,size] on the CPU: a tenth faster, and threads that run it at the
+    same time do not wait for Python's lock between its operators. Its results are the graph's own, to rounding.
+
+    Torch calls its recorder deprecated; what it recommends instead needs a compiler on the user's machine.
+    """
+    example = torch.zeros(1, 3, size, size).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
+        traced = torch.jit.trace(graph, example, check_trace=False)
+        assert isinstance(traced, torch.jit.ScriptModule)
+        return torch.jit.freeze(traced.eval())
 
 
 class _Step:
@@ -365,9 +380,9 @@ def _activation(options: Any) -> list[nn.Module]:
     if kind == kinds.NONE:
         return []
     if kind == kinds.RELU:
-        return [nn.ReLU()]
+        return [nn.ReLU(inplace=True)]
     if kind == kinds.RELU6:
-        return [nn.ReLU6()]
+        return [nn.ReLU6(inplace=True)]
     raise GraphError(f"the fused activation {kind} is not covered; NONE, RELU and RELU6 are")
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..angles import joint_angles
-from ..keypoints import site
+from ..keypoints import has_site, site
 from ..take import Take
 from .angles_csv import write_csv
 from .bvh import write_bvh
@@ -49,7 +49,7 @@ def export(take: Take, path: str | Path) -> None:
 def _carried(take: Take) -> tuple[str, ...]:
     """Return the take's keypoints for which the skeleton has a joint; someone's own rig may have no toes."""
     roles = take.motion.skeleton.roles
-    names = tuple(name for name in take.keypoints.names if site(name)[0] in roles)
+    names = tuple(name for name in take.keypoints.names if has_site(name) and site(name)[0] in roles)
     if not names:
         raise FormatError("no keypoints to write: the skeleton has none of the roles that carry them, as left_knee")
     return names

@@ -112,7 +112,8 @@ class CameraSolver:
 
         Args:
             skeleton: Average proportions at the person's height.
-            keypoints: T frames. camera: Its optics are used; solutions are in its axes.
+            keypoints: T frames; those without a place on a skeleton are not used.
+            camera: Its optics are used; solutions are in its axes.
             smoothing_hz: Cut-off frequency of the smoothness, hertz; None estimates it.
             estimate_lengths: Whether the person's proportions are unknown; their stature is the skeleton's.
             estimate_focal: Whether the camera's focal length is a guess.
@@ -124,7 +125,7 @@ class CameraSolver:
             SkeletonError: The skeleton lacks a role that carries a keypoint.
         """
         known = None if estimate_lengths else skeleton
-        keypoints = without_swaps(keypoints)
+        keypoints = without_swaps(keypoints.on_skeleton())
         if predict is not None:
             keypoints = put_right(
                 keypoints, camera, skeleton, lambda seen: predict(seen, camera, known, not estimate_focal)

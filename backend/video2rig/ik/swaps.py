@@ -80,7 +80,7 @@ class Mirror:
 
 def mirror_by_names(names: Sequence[str]) -> Mirror:
     """Return the mirror of keypoints whose names say left or right, as ``left_knee`` or ``Knee.Right`` do."""
-    words = [tuple(re.split(r"[^a-z]+", name.lower())) for name in names]
+    words = [tuple(re.findall(r"[a-z]+|[0-9]+", name.lower())) for name in names]
     place = {word: number for number, word in enumerate(words)}
     twins = [place.get(tuple(_OTHER.get(part, part) for part in word), k) for k, word in enumerate(words)]
     return _mirror(np.array(twins), words)

@@ -49,6 +49,7 @@ def most_plausible(regression: Regression, keypoints: Keypoints, camera: Camera,
         body: With the person's proportions, if they are known.
     """
     human = regression.skeleton if body is None else body
+    keypoints = keypoints.on_skeleton()
     joint, offset = sites(human, keypoints.names)
     answers = torch.tensor(np.concatenate([regression.rotation[:, None], regression.alternatives], axis=1))
     places, turned = KinematicChain(human).forward(answers, torch.zeros(*answers.shape[:2], 3, dtype=answers.dtype))

@@ -6,14 +6,17 @@ from __future__ import annotations
 import numpy as np
 
 from ..camera import Camera
-from ..keypoints import KEYPOINT_SETS, Keypoints
+from ..keypoints import KEYPOINT_SETS, Keypoints, has_site
 
 _FACE = ("eye_inner", "eye_outer", "mouth")  # what eyes, ears and nose tell already
 
 POINTS: tuple[str, ...] = tuple(
-    name for name in dict.fromkeys(n for names in KEYPOINT_SETS.values() for n in names) if not name.endswith(_FACE)
+    name
+    for name in dict.fromkeys(n for names in KEYPOINT_SETS.values() for n in names)
+    if has_site(name) and not name.endswith(_FACE)
 )
-"""Names of the P points; a keypoint set that lacks some leaves them unseen."""
+"""Names of the P points; a keypoint set that lacks some leaves them unseen. Weights are of these in this order: with
+any other, the format of weights (`network.py`) is another."""
 
 MIRRORED: tuple[int, ...] = tuple(
     POINTS.index({"left": "right_", "right": "left_"}[side] + rest if rest and side in ("left", "right") else name)

@@ -18,8 +18,9 @@ import torch
 
 from models.kinematic_regressor.detector_errors import FPS, NAMES, facing
 from models.kinematic_regressor.mocap import Clips, load_clips
-from video2rig.detection import BlazePose, FollowOne
+from video2rig.detection import BlazePose, PeopleStream
 from video2rig.keypoints import KEYPOINT_SETS, sites
+from video2rig.person import PersonChoice
 
 from .body import random_body
 from .scene import Scene
@@ -38,11 +39,12 @@ def film_clip(clips: Clips, detector: BlazePose, number: int, seed: int) -> dict
     clip, frames = random_frames(clips, FRAMES, rng)
     film = posed(clips, frames, random_body(rng))
     camera = random_camera(film, SIZES, rng)
-    scene, follower = Scene(film.body, camera, film.floor, rng), FollowOne(detector, FPS)
+    scene = Scene(film.body, camera, film.floor, rng)
+    stream = PeopleStream(detector, FPS, PersonChoice.parse("largest"))
     for frame in range(len(frames)):
-        follower.push(scene.picture(film.vertices(frame))[None])
-    follower.finish()
-    positions, confidence, world = (part[:, _OURS] for part in follower.keypoints())
+        stream.push(scene.picture(film.vertices(frame))[None])
+    stream.finish()
+    positions, confidence, world = _followed(stream, len(frames))
 
     joints, offsets = sites(film.body.skeleton, NAMES)
     points = film.positions[:, joints] + np.einsum("tkij,kj->tki", film.rotations[:, joints], offsets)
@@ -66,6 +68,15 @@ def film_clip(clips: Clips, detector: BlazePose, number: int, seed: int) -> dict
         "name": np.array(clips.name[clip]),
         "action": np.array(clips.action[clip]),
     }
+
+
+def _followed(stream: PeopleStream, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Positions, confidence and world landmarks of the one person in a film; NaN and 0 where nobody is found."""
+    unknown = np.full((count, len(_OURS), 3), np.nan, np.float32)
+    people = stream.people()
+    if not people or people[0].world is None:
+        return unknown[..., :2], np.zeros(unknown.shape[:2], np.float32), unknown
+    return people[0].positions[:, _OURS], people[0].confidence[:, _OURS], people[0].world[:, _OURS]
 
 
 def join(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
