@@ -41,7 +41,7 @@ def install() -> Any:
     return Addon(PACKAGE, path)
 
 
-def rigs() -> list[tuple[str, Any]]:
+def rigs(addon: Any) -> list[tuple[str, Any]]:
     """Return what is measured: the name of each rig, and a function that builds it."""
     from rigs import KINDS, build, rigify
 
@@ -52,7 +52,13 @@ def rigs() -> list[tuple[str, Any]]:
     def of_kind(name: str) -> Any:
         return lambda context: build(context, human, KINDS[name], np.random.default_rng(1))
 
-    made = [(name, of_kind(name)) for name in KINDS]
+    def own(context: Any) -> Any:
+        skeleton = addon.core.skeleton.Skeleton.from_json(human.to_json())
+        rig = addon.rig.build_armature(context, skeleton, "own", context.scene.collection)
+        context.view_layer.update()
+        return rig
+
+    made = [("the add-on's own", own), *((name, of_kind(name)) for name in KINDS)]
     made.append(("rigify metarig", lambda context: rigify(context, generate=False)))
     made.append(("rigify generated", lambda context: rigify(context, generate=True)))
     return made
@@ -87,7 +93,7 @@ def main() -> None:
     print(f"{describe(device('cpu'))}, Blender {bpy.app.version_string}, {arguments.frames} frames\n")
     print("| rig | bones | keyed | mode | found | keying, s | of the processor, s | apart, mm |")
     print("|---|---|---|---|---|---|---|---|")
-    for name, make in rigs():
+    for name, make in rigs(addon):
         bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
         rig = make(bpy.context)
         skeleton = addon.read_rig.skeleton_to_solve(rig)
@@ -100,6 +106,7 @@ def main() -> None:
         keyed = [bone for bone in skeleton.names if bone in rig.data.bones]
         mode = rig.pose.bones[keyed[1]].rotation_mode
         told = addon.mapping.of(rig).family or "by structure"
+        told = "its own limits" if addon.retargeting.is_own(rig, skeleton) else told
         off = 1000 * apart(rig, motion, arguments.frames)
         wall, used = min(seconds)
         print(

@@ -159,6 +159,12 @@ def _locations(rig: bpy.types.Object, root: str, path: np.ndarray, travel: str) 
     return found
 
 
+def what_was_set(pose: Pose) -> list[str]:
+    """Return what was set so that the keyed bones move the body, in a line; nothing where nothing was."""
+    words = dict.fromkeys(switch.words for switch in pose.switches)
+    return [f"set and keyed on the rig: {', '.join(words)}"] if words else []
+
+
 def what_holds(rig: bpy.types.Object, pose: Pose, frames: np.ndarray) -> list[str]:
     """Return why bones are not where their keys take them, one line each; mostly nothing.
 

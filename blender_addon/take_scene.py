@@ -119,5 +119,5 @@ def place(
         scene.frame_set(scene.frame_current, subframe=scene.frame_subframe)
         if onto is not None:
             frames = keyframes.frames_at(takes[0].motion.times, clock.rate, clock.first)
-            notices = retargeting.what_holds(onto, pose, frames)
+            notices = retargeting.what_was_set(pose) + retargeting.what_holds(onto, pose, frames)
     return Placed(actors, camera, collection, clock, notices)

@@ -131,6 +131,9 @@ def test_rigifys_generated_rig_is_moved_by_its_fk_controls(addon: Any, generated
     assert rig.pose.bones["thigh_parent.L"]["IK_FK"] == 0.0
     skeleton, motion, pose = play(addon, context, rig)
     assert rig.pose.bones["thigh_parent.L"]["IK_FK"] == 1.0
+    assert addon.retargeting.what_was_set(pose) == [
+        "set and keyed on the rig: limbs to FK, neck follows the chest, head follows the neck"
+    ]
     apart, over = errors(rig, skeleton, motion)
     assert apart < 5e-4 and over < 0.2
     assert addon.retargeting.what_holds(rig, pose, np.arange(1, 25)) == []
