@@ -11,13 +11,18 @@ from bpy.types import Operator, Panel
 
 from . import job, mapping, options, read_rig
 from .core.errors import Video2RigError
-from .core.rig_skeleton import REQUIRED
+from .core.rig_skeleton import REQUIRED, SIDES
 
+_ARM, _LEG = ("clavicle", "shoulder", "elbow", "wrist"), ("hip", "knee", "ankle", "toes")
 _SECTIONS = (
     ("Trunk", ("pelvis", "spine_lower", "spine_middle", "spine_upper", "neck", "head")),
-    ("Arms", ("clavicle", "shoulder", "elbow", "wrist")),
-    ("Legs", ("hip", "knee", "ankle", "toes")),
+    *(
+        (f"{side.title()} {limb}", tuple(f"{side}_{role}" for role in roles))
+        for limb, roles in (("Arm", _ARM), ("Leg", _LEG))
+        for side in SIDES
+    ),
 )
+_LABEL = 0.36  # of the width
 
 
 class _OnArmature(Operator):
@@ -147,7 +152,7 @@ class VIDEO2RIG_PT_bones(Panel):
             column.label(text=heading)
             for role in roles:
                 _draw_role(column, kept, armature, role)
-        row = layout.split(factor=0.25)
+        row = layout.split(factor=_LABEL)
         row.label(text="Travel")
         row.prop_search(kept, mapping.TRAVEL, armature, "bones", text="")
 
@@ -155,11 +160,10 @@ class VIDEO2RIG_PT_bones(Panel):
 def _draw_role(
     layout: bpy.types.UILayout, kept: mapping.VIDEO2RIG_PG_bones, armature: bpy.types.Armature, role: str
 ) -> None:
-    row = layout.split(factor=0.25, align=True)
+    row = layout.split(factor=_LABEL, align=True)
     row.label(text=mapping.title(role))
-    fields = row.row(align=True)
-    for one in mapping.both(role):
-        field = fields.row(align=True)
-        bone = getattr(kept, one)
-        field.alert = bone not in armature.bones if bone else one in REQUIRED
-        field.prop_search(kept, one, armature, "bones", text="", icon="BONE_DATA")
+    bone = getattr(kept, role)
+    wrong = bone not in armature.bones if bone else role in REQUIRED
+    field = row.row(align=True)
+    field.alert = wrong
+    field.prop_search(kept, role, armature, "bones", text="", icon="ERROR" if wrong else "BONE_DATA")

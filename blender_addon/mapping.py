@@ -14,7 +14,7 @@ from bpy.types import PropertyGroup
 from . import families
 from .core.anatomy import split_role
 from .core.errors import Video2RigError
-from .core.rig_skeleton import REQUIRED, ROLES, SIDES, MapError, check_map
+from .core.rig_skeleton import REQUIRED, ROLES, MapError, check_map
 from .core.rig_structure import StructureError, find_roles
 from .families.vrm import HUMANOID_NAMES
 from .rig_bones import RigError, rest_rig
@@ -64,7 +64,8 @@ for _role in ROLES:
 
 def title(role: str) -> str:
     """Return a role without its side, as a user reads it."""
-    return split_role(role)[1].replace("_", " ").capitalize()
+    part, _, where = split_role(role)[1].partition("_")
+    return f"{where} {part}".strip().capitalize()
 
 
 def found(rig: bpy.types.Object) -> Mapping:
@@ -181,12 +182,6 @@ def load(rig: bpy.types.Object, path: Path) -> Mapping:
     except Video2RigError as error:
         raise RigError(f"{path.name} does not fit {rig.name}: {error}") from None
     return Mapping(bones, travel, f"loaded from {path.name}", family)
-
-
-def both(role: str) -> tuple[str, ...]:
-    """Return the roles of both sides of a role without a side; itself where it has none."""
-    paired = tuple(f"{side}_{role}" for side in SIDES)
-    return paired if paired[0] in ROLES else (role,)
 
 
 def register() -> None:

@@ -195,6 +195,35 @@ def test_a_bone_that_travels_takes_the_path_along_the_floor(addon: Any, empty: A
         addon.retargeting.pose_on(rig, motion)
 
 
+@pytest.mark.parametrize("name", ["cmu", "smpl_x"])
+def test_the_rest_pose_before_a_take_is_at_rest_in_every_rotation_mode(
+    addon: Any, empty: Any, human: Any, name: str
+) -> None:
+    rig = build(empty, human, KINDS[name], np.random.default_rng(14))
+    play(addon, empty, rig, 4)
+    with addon.compat.rest_key(rig, 0):
+        empty.scene.frame_set(0)
+        turned = [np.array(bone.matrix_basis) for bone in rig.pose.bones]
+        assert np.abs(np.array(turned) - np.eye(4)).max() < 1e-6
+    assert {int(addon.compat.read_channel(curve)[0][0]) for curve in addon.compat.fcurves(rig)} == {1}
+
+
+def test_a_rig_that_is_changed_while_it_is_solved_is_left_alone(addon: Any, empty: Any, human: Any) -> None:
+    rig = build(empty, human, KINDS["mixamo"], np.random.default_rng(13))
+    skeleton = addon.read_rig.skeleton_to_solve(rig)
+    bpy.ops.object.mode_set(mode="EDIT")
+    addon.read_rig.check_unchanged(rig, skeleton)  # edit mode alone changes nothing
+    bone = rig.data.edit_bones["mixamorig:LeftLeg"]
+    bone.tail += bone.x_axis * 10
+    bone.head += bone.x_axis * 10
+    with pytest.raises(addon.rig_bones.RigError, match="mixamo was changed while the video was solved"):
+        addon.read_rig.check_unchanged(rig, skeleton)
+    rig.data.edit_bones.remove(bone)
+    bpy.ops.object.mode_set(mode="OBJECT")
+    with pytest.raises(addon.rig_bones.RigError, match="mixamo was changed while the video was solved"):
+        addon.read_rig.check_unchanged(rig, skeleton)
+
+
 def test_a_bone_that_a_constraint_holds_is_told(addon: Any, empty: Any, human: Any) -> None:
     rig = build(empty, human, KINDS["smpl_x"], np.random.default_rng(9))
     target = bpy.data.objects.new("target", None)
