@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,34 @@ def test_joint_centres_stand_where_they_were_solved(addon: Any, empty: Any, huma
         if skeleton.names[joint] in rig.data.bones and "spine" not in role and role not in ("neck", "head"):
             assert np.abs(skeleton.rom[joint] - human.rom[human.index(role)]).max() < 1e-6, role
     assert skeleton.offset[0, 2] == pytest.approx(human.offset[0, 2], abs=0.02)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_hands_and_feet_reach_where_the_source_pose_scaled_to_the_rig_has_them(
+    addon: Any, empty: Any, human: Any, name: str
+) -> None:
+    """Joint by joint the rotations of another body: of the same proportions but for where its spine bends."""
+    scale = 1.15
+    rig = build(empty, human, KINDS[name], np.random.default_rng(15), height=scale)
+    skeleton = addon.read_rig.skeleton_to_solve(rig)
+    source = moving(addon, human)
+    given = dict(zip(human.roles, np.moveaxis(source.rotations, 1, 0), strict=True))
+    free = dict(zip(skeleton.roles, skeleton.free_axes().any(axis=1), strict=True))
+    still = np.tile([1.0, 0, 0, 0], (len(source), 1))
+    turned = np.stack([given[role] if free[role] else still for role in skeleton.roles], axis=1)
+    motion = dataclasses.replace(
+        source, skeleton=skeleton, rotations=turned, root_position=source.root_position * scale
+    )
+    addon.keyframes.write_motion(rig, motion, "take", rate=24.0, first=1)
+    ends = [f"{side}_{role}" for side in ("left", "right") for role in ("wrist", "ankle")]
+    if free["neck"]:
+        ends.append("head")
+    expected = forward(source)[..., :3, 3][:, [human.index(role) for role in ends]] * scale
+    worst = 0.0
+    for frame in range(len(source)):
+        reached = shown(rig, [skeleton.names[skeleton.index(role)] for role in ends], frame + 1)[:, :3, 3]
+        worst = max(worst, float(np.linalg.norm(reached - expected[frame], axis=1).max()))
+    assert worst < 0.02 * 1.75 * scale, f"{worst / 1.75 / scale:.1%} of the height"
 
 
 @pytest.mark.parametrize("name", KINDS)
