@@ -4,9 +4,11 @@
 
     python build_addon.py                        # for this machine
     python build_addon.py --platform all
+    python build_addon.py --backend-bundle OUT.zip   # what the installation of the backend downloads, for use offline
 
-A zip holds ``blender_addon/``, the modules of ``backend/video2rig`` that both programs share (as ``core/``), and the
-wheels that Blender's Python lacks. Wheels are fetched once with pip, into ``build/wheels``, and checked by digest.
+A zip holds ``blender_addon/``, the modules of ``backend/video2rig`` that both programs share (as ``core/``), the
+wheels that Blender's Python lacks, and the backend's own wheel, which is installed outside Blender. Wheels are
+fetched once with pip, into ``build/wheels``, and checked by digest.
 Where a Blender is at hand (``$BLENDER``, or ``blender`` on the PATH) it validates the zips.
 """
 
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import base64
 import hashlib
 import io
 import os
@@ -22,6 +25,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +37,9 @@ BACKEND = ROOT / "backend" / "video2rig"
 BUILD = ROOT / "build"
 
 CORE_ROOTS = (
+    "bundling",
     "client",
+    "installer",
     "launcher",
     "take",
     "settings",
@@ -163,6 +169,54 @@ def pythons_wheel() -> tuple[str, bytes]:
     return f"{name}-{tag}.whl", zip_bytes(files)
 
 
+def backend_wheel() -> tuple[str, bytes]:
+    """Return name and bytes of the backend's own wheel, as pyproject.toml describes it: what the add-on installs.
+
+    Raises:
+        BuildError: pyproject.toml asks for something that is not built here.
+    """
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        facts = tomllib.load(file)
+    project, tool = facts["project"], facts["tool"]["setuptools"]
+    unknown = set(tool) - {"dynamic", "packages", "package-data", "data-files"}
+    if unknown or project["dynamic"] != ["version"] or set(tool["package-data"]) != {BACKEND.name}:
+        raise BuildError(f"pyproject.toml has settings that the backend's wheel does not know: {sorted(unknown)}")
+    name = f"video2rig-{version()}"
+    patterns = ["**/*.py", *tool["package-data"][BACKEND.name]]
+    paths = {path for pattern in patterns for path in BACKEND.glob(pattern)}
+    files = {path.relative_to(BACKEND.parent).as_posix(): path.read_bytes() for path in paths}
+    for folder, globs in tool["data-files"].items():
+        for path in [path for pattern in globs for path in ROOT.glob(pattern)]:
+            files[f"{name}.data/data/{folder}/{path.name}"] = path.read_bytes()
+    metadata = [
+        "Metadata-Version: 2.4",
+        f"Name: {project['name']}",
+        f"Version: {version()}",
+        f"Summary: {project['description']}",
+        f"License-Expression: {project['license']}",
+        "License-File: LICENSE",
+        f"Requires-Python: {project['requires-python']}",
+        *(f"Requires-Dist: {requirement}" for requirement in project["dependencies"]),
+    ]
+    scripts = "".join(f"{script} = {target}\n" for script, target in sorted(project["scripts"].items()))
+    info = f"{name}.dist-info"
+    files[f"{info}/METADATA"] = ("\n".join(metadata) + "\n").encode()
+    files[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: build_addon\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    files[f"{info}/entry_points.txt"] = f"[console_scripts]\n{scripts}".encode()
+    files[f"{info}/licenses/LICENSE"] = (ROOT / "LICENSE").read_bytes()
+    files[f"{info}/RECORD"] = _record(files, f"{info}/RECORD").encode()
+    return f"{name}-py3-none-any.whl", zip_bytes(files)
+
+
+def _record(files: dict[str, bytes], own_name: str) -> str:
+    """Return a wheel's RECORD: name, digest and size of each file."""
+    lines = []
+    for name in sorted(files):
+        digest = base64.urlsafe_b64encode(hashlib.sha256(files[name]).digest()).decode().rstrip("=")
+        lines.append(f"{name},sha256={digest},{len(files[name])}\n")
+    return "".join([*lines, f"{own_name},,\n"])
+
+
 def current_platform() -> str:
     """Return Blender's name for this machine.
 
@@ -280,6 +334,9 @@ def contents(target: str, wheels: Path) -> dict[str, bytes]:
         files[f"core/rom/{path.name}"] = path.read_bytes()
     name, data = pythons_wheel()
     files[f"wheels/{name}"] = data
+    # not among the manifest's wheels, which Blender puts into its own Python
+    name, data = backend_wheel()
+    files[f"environment/{name}"] = data
     for wheel in WHEELS[target]:
         files[f"wheels/{wheel.filename}"] = fetch_wheel(wheel, wheels).read_bytes()
     return files
@@ -324,13 +381,37 @@ def validate(path: Path, blender: str) -> None:
         raise BuildError(f"{path.name} is not a valid extension:\n{done.stdout}{done.stderr}")
 
 
+def backend_bundle(target: Path, device: str, python: str) -> int:
+    """Write an offline bundle for machines like this one; return the exit code."""
+    sys.path.insert(0, str(BACKEND.parent))  # pure standard library; nothing needs to be installed for it
+    from video2rig.bundling import make_bundle
+    from video2rig.errors import Video2RigError
+    from video2rig.installer import Request
+
+    name, data = backend_wheel()
+    (BUILD / "wheels").mkdir(parents=True, exist_ok=True)
+    (BUILD / "wheels" / name).write_bytes(data)
+    try:
+        size = make_bundle(target, Request(BUILD / "wheels" / name, device=device, python=python), print)
+    except Video2RigError as error:
+        print(f"build_addon: {error}", file=sys.stderr)
+        return 1
+    print(f"{target}  {size / 1e6:.1f} MB")
+    return 0
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Build what the command line asks for; return the exit code."""
     parser = argparse.ArgumentParser(description="Build the Blender extension.")
     parser.add_argument(
         "--platform", choices=("current", "all", *WHEELS), default="current", help="which zips to build"
     )
+    parser.add_argument("--backend-bundle", type=Path, metavar="OUT.zip", help="write an offline bundle instead")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="the build of torch in the bundle")
+    parser.add_argument("--python", default="", metavar="PROGRAM", help="the Python that the bundle is for")
     arguments = parser.parse_args(argv)
+    if arguments.backend_bundle is not None:
+        return backend_bundle(arguments.backend_bundle, arguments.device, arguments.python)
     try:
         targets = {"current": lambda: [current_platform()], "all": lambda: list(WHEELS)}.get(
             arguments.platform, lambda: [arguments.platform]

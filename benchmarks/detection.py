@@ -57,7 +57,7 @@ def main() -> int:
     if not videos.is_dir():
         print(f"detection: there is no {videos}; --shared names the folder that holds data/video", file=sys.stderr)
         return 1
-    truth = np.load(videos / "truth_pose2sim_balancing.npz")
+    truth: dict[str, np.ndarray] = dict(np.load(videos / "truth_pose2sim_balancing.npz"))
     backend = Backend(options.device)
     print(describe(backend.device))
     if options.calibrate:
@@ -108,7 +108,7 @@ def read(video: Path) -> tuple[np.ndarray, float, float]:
 
 def run(backend: Backend, images: np.ndarray, fps: float, person: str) -> tuple[list[Tracked], PeopleStream]:
     """Everyone who was chosen."""
-    stream = PeopleStream(backend.detector, fps, PersonChoice.parse(person))
+    stream = PeopleStream(backend.detector("blazepose"), fps, PersonChoice.parse(person))
     for first in range(0, len(images), 8):
         stream.push(images[first : first + 8])
     stream.finish()
@@ -123,7 +123,7 @@ def in_source(positions: np.ndarray, scale: float) -> np.ndarray:
 # ---- accuracy -----------------------------------------------------------------------------------------------------
 
 
-def common_truth(truth: np.lib.npyio.NpzFile, camera: str) -> tuple[np.ndarray, float]:
+def common_truth(truth: dict[str, np.ndarray], camera: str) -> tuple[np.ndarray, float]:
     """The COMMON keypoints [T,17,2] px of a view, and the body's height in the picture, px: of the whole height at the
     mean distance, as the reference's scoring defines it."""
     names = [str(name) for name in truth["names"]]
@@ -158,7 +158,7 @@ def jitter(world: np.ndarray) -> float:
     return 1000 * float(np.sqrt(np.nanmean(np.diff(world[..., 2], 2, axis=0) ** 2)))
 
 
-def accuracy(backend: Backend, videos: Path, truth: np.lib.npyio.NpzFile, other: Mediapipe | None) -> None:
+def accuracy(backend: Backend, videos: Path, truth: dict[str, np.ndarray], other: Mediapipe | None) -> None:
     """2D error and depth jitter, view by view."""
     print(f"\n{'':30}{'found':>8}{'2D px':>9}{'% height':>9}{'*':>9}{'z mm':>9}")
     rows: dict[str, list[list[float]]] = {}
@@ -190,7 +190,7 @@ def accuracy(backend: Backend, videos: Path, truth: np.lib.npyio.NpzFile, other:
 FITTED, TESTED = ("cam01", "cam02"), ("cam03", "cam04")
 
 
-def calibrate(backend: Backend, videos: Path, truth: np.lib.npyio.NpzFile) -> None:
+def calibrate(backend: Backend, videos: Path, truth: dict[str, np.ndarray]) -> None:
     """Fit the curve on two cameras, and show on the others how often keypoints of a probability are right."""
     confidence, right = {}, {}
     for camera in CAMERAS:

@@ -9,13 +9,26 @@ from __future__ import annotations
 
 import bpy
 
-from . import bones_panel, command, import_video, job, mapping, options, panel, pick_person, preferences
+from . import (
+    backend,
+    bones_panel,
+    command,
+    import_video,
+    job,
+    mapping,
+    options,
+    panel,
+    pick_person,
+    preferences,
+    worker,
+)
 
 # registered in this order, unregistered in the opposite one
 _CLASSES = (
     options.VIDEO2RIG_PG_options,
     mapping.VIDEO2RIG_PG_bones,
     preferences.VIDEO2RIG_preferences,
+    *backend.CLASSES,
     import_video.VIDEO2RIG_OT_import_video,
     import_video.VIDEO2RIG_OT_cancel,
     import_video.VIDEO2RIG_FH_video,
@@ -43,6 +56,7 @@ def register() -> None:
 
 def unregister() -> None:
     """Take everything back: what stays registered crashes or hangs some Blenders at exit."""
+    worker.shutdown()
     job.shutdown()
     while _commands:
         bpy.utils.unregister_cli_command(_commands.pop())

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import bpy
 
-from . import exports, job, keyframes, picture, read_rig, take_scene
+from . import backend, exports, job, keyframes, picture, read_rig, take_scene
 from .core import presence, take_files
 from .core import settings as core_settings
 from .core.errors import Cancelled, Video2RigError
@@ -99,6 +99,7 @@ def parser() -> argparse.ArgumentParser:
     _add_server_arguments(convert)
     doctor = commands.add_parser("doctor", help="tell what is installed and whether a solver can be reached")
     _add_server_arguments(doctor)
+    backend.add_commands(commands)
     return root
 
 
@@ -115,7 +116,11 @@ def run(argv: Sequence[str]) -> int:
         return int(stop.code or 0)
     say = _json_line if getattr(arguments, "json_progress", False) else _text_line
     try:
-        return convert(arguments, say) if arguments.command == "convert" else doctor(arguments)
+        if arguments.command in ("convert", "doctor"):
+            return convert(arguments, say) if arguments.command == "convert" else doctor(arguments)
+        for line in backend.run_command(arguments):
+            print(f"video2rig: {line}", flush=True)
+        return DONE
     except Cancelled:
         say("cancelled", {"message": "interrupted; nothing was written"})
         return INTERRUPTED

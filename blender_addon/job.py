@@ -179,11 +179,17 @@ def describe(error: BaseException) -> str:
 @atexit.register
 def shutdown() -> None:
     """End the window's job and the server, where this Blender started one."""
-    global _server, current
+    global current
     if current is not None:
         current.cancel()
         current.wait(5.0)
         current = None
+    stop_server()
+
+
+def stop_server() -> None:
+    """End the server, where this Blender started one."""
+    global _server
     if _server is not None:
         _server.stop()
         _server = None

@@ -6,7 +6,7 @@ from __future__ import annotations
 import bpy
 from bpy.types import Panel
 
-from . import import_video, job, keyframes, options, pick_person
+from . import backend_panel, import_video, job, keyframes, options, pick_person
 
 _STAYS = 4  # joints at the end of their range that are listed
 
@@ -25,6 +25,7 @@ class VIDEO2RIG_PT_main(_Sidebar, Panel):
     def draw(self, context: bpy.types.Context) -> None:
         """Show the video to solve, or how far its solve is."""
         layout = self.layout
+        missing = backend_panel.draw_missing(layout, context)
         chosen = options.of(context)
         running = job.current
         column = layout.column()
@@ -36,6 +37,7 @@ class VIDEO2RIG_PT_main(_Sidebar, Panel):
         if running is None:
             row = layout.row()
             row.scale_y = 1.4
+            row.enabled = not missing
             row.operator_context = "INVOKE_DEFAULT"
             operator = row.operator(import_video.VIDEO2RIG_OT_import_video.bl_idname, icon="ARMATURE_DATA")
             operator.filepath = chosen.filepath

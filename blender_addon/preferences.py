@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which server does the work: one of this computer, started when needed, or one that the user names."""
+"""Which backend does the work: one of this computer, installed and started when needed, or one that the user names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import bpy
-from bpy.props import StringProperty
+from bpy.props import EnumProperty, StringProperty
 from bpy.types import AddonPreferences
 
 from .core.connection import Connection
@@ -46,26 +46,55 @@ class VIDEO2RIG_preferences(AddonPreferences):
 
     bl_idname = __package__
 
+    install_device: EnumProperty(  # type: ignore[valid-type]
+        name="Install for",
+        description="Which build of PyTorch is installed",
+        items=[
+            ("auto", "Automatic", "For the GPU where there is an NVIDIA driver, else for the CPU"),
+            ("cpu", "CPU", "Smaller; every computer has one"),
+            ("cuda", "NVIDIA GPU", "Checked after the installation: an error if the GPU cannot be used"),
+        ],
+        default="auto",
+    )
+    bundle: StringProperty(  # type: ignore[valid-type]
+        name="Offline Bundle",
+        description="Install from this zip or folder, without the network. "
+        "`blender -b --command video2rig bundle OUT.zip` writes one on a computer that has it",
+        subtype="FILE_PATH",
+    )
+    package_index: StringProperty(  # type: ignore[valid-type]
+        name="Package Index",
+        description="Address of a mirror (PEP 503). Empty takes the one that uv or pip is set up with, else PyPI",
+    )
+    python: StringProperty(  # type: ignore[valid-type]
+        name="Python",
+        description="Python 3.11 or later to make the backend's environment from. Empty takes this computer's own, "
+        "else one that uv fetches, else Blender's",
+        subtype="FILE_PATH",
+    )
     command: StringProperty(  # type: ignore[valid-type]
         name="Backend Command",
-        description="The video2rig program of the backend's own environment. "
-        "Empty takes $VIDEO2RIG_COMMAND, then the program on the PATH",
+        description="A video2rig program of your own. "
+        "Empty takes $VIDEO2RIG_COMMAND, then the installed backend, then the program on the PATH",
         subtype="FILE_PATH",
     )
     connection_file: StringProperty(  # type: ignore[valid-type]
         name="Connection File",
-        description="Of a server on another computer, as `video2rig serve` wrote it there. Empty uses this computer",
+        description="Of a server on another computer, as `video2rig serve` wrote it there: its address and the keys. "
+        "Empty uses this computer",
         subtype="FILE_PATH",
     )
 
     def draw(self, context: bpy.types.Context) -> None:
-        """Lay out the two paths, and say when a remote server cannot be used."""
-        layout = self.layout
-        layout.use_property_split = True
-        layout.prop(self, "command")
-        layout.prop(self, "connection_file")
-        if self.connection_file and not bpy.app.online_access:
-            layout.label(text="Online access is off: only a server on this computer can be used", icon="INFO")
+        """Lay out the backend of this computer, and the connection to a remote one."""
+        from . import backend_panel  # it needs this module
+
+        backend_panel.draw_preferences(self.layout, context)
+        backend_panel.draw_remote(self.layout, context)
+
+    def named_command(self) -> str | None:
+        """Return the program that the user names, or None."""
+        return bpy.path.abspath(self.command) if self.command else None
 
     def wanted(self) -> Wanted:
         """Return which server to use.
@@ -76,7 +105,7 @@ class VIDEO2RIG_preferences(AddonPreferences):
         """
         if self.connection_file:
             return Wanted.remote_from(bpy.path.abspath(self.connection_file))
-        return Wanted(bpy.path.abspath(self.command) if self.command else None, None)
+        return Wanted(self.named_command(), None)
 
 
 def of(context: bpy.types.Context) -> VIDEO2RIG_preferences:

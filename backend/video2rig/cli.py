@@ -141,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
 
     doctor = commands.add_parser("doctor", help="tell what is installed, and what is wrong")
     doctor.add_argument("--json", action="store_true")
+    doctor.add_argument("--device", choices=DEVICES, default="auto", help="where the networks should run")
     doctor.set_defaults(run=_doctor)
     return parser
 
@@ -357,7 +358,7 @@ def _fetch(options: argparse.Namespace) -> int:
 def _doctor(options: argparse.Namespace) -> int:
     from .doctor import format_report, report
 
-    facts = report()
+    facts = report(options.device)
     print(json.dumps(facts, indent=2) if options.json else format_report(facts))
     return 1 if facts["problems"] else 0
 

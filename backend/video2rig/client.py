@@ -11,8 +11,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
+from .ahead import READ_AHEAD, ahead
 from .connection import Connection
 from .errors import Cancelled, Video2RigError
 from .frames import Frame, VideoSource, fitted
@@ -88,18 +89,25 @@ class _Solve:
         self._live = False
         self._lost_since: float | None = None
         self._limits = Limits()
+        self._frames: Generator[tuple[Frame, float], None, None] | None = None
         self._forget()
 
     def _forget(self) -> None:
         """Begin at the first frame, with no session."""
         self._session = ""
         self._credit = 1
-        self._frames: Iterator[Frame] | None = self._source.frames()
+        self._close_frames()
+        self._frames = ahead(self._fitted(), READ_AHEAD)
         self._read = 0
         self._noticed = 0
         self._window: deque[tuple[int, list[bytes | memoryview]]] = deque()
         self._cursor = 0
         self._acknowledged = 0
+
+    def _close_frames(self) -> None:
+        if self._frames is not None:
+            self._frames.close()
+            self._frames = None
 
     def run(self) -> list[Take]:
         try:
@@ -108,6 +116,8 @@ class _Solve:
             if self._session:
                 self._free_anew()
             raise
+        finally:
+            self._close_frames()
 
     def _persist(self) -> list[Take]:
         """Go on, over as many connections as it takes."""
@@ -200,22 +210,27 @@ class _Solve:
         self._cursor = index + 1
         return True
 
+    def _fitted(self) -> Generator[tuple[Frame, float], None, None]:
+        """Yield the video's frames as small as this server wants them, with their scale."""
+        for frame in self._source.frames():
+            yield fitted(frame, self._limits.max_side)
+
     def _read_frame(self) -> bool:
         if self._frames is None:
             return False
-        frame = next(self._frames, None)
+        read = next(self._frames, None)
         for notice in self._source.notices[self._noticed :]:
             self._tell.notice(notice)
         self._noticed = len(self._source.notices)
-        if frame is None:
+        if read is None:
             self._frames = None
             self._tell.frames = self._read
             return False
+        frame, scale = read
         if frame.index >= self._limits.frames:
             raise ServerError(
                 f"{self._source.info.path}: has more than {self._limits.frames} frames, the most that this server takes"
             )
-        frame, scale = fitted(frame, self._limits.max_side)
         parts = encode(
             "frame",
             {"image": frame.image},

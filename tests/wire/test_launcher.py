@@ -13,6 +13,8 @@ from test_connection import connection
 
 from video2rig import doctor
 from video2rig.connection import ENVIRONMENT
+from video2rig.installation import ENVIRONMENT as BACKEND_FOLDER
+from video2rig.installation import Installed
 from video2rig.launcher import COMMAND, LaunchError, LocalServer, find_backend_command
 from video2rig.link import Unreachable, probe
 from video2rig.parent import is_running
@@ -45,11 +47,18 @@ def program(folder: Path, name: str) -> Path:
 def test_the_command_is_found_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     on_path, named, explicit = (program(tmp_path / d, "video2rig") for d in ("path", "named", "explicit"))
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    monkeypatch.setenv(BACKEND_FOLDER, str(tmp_path / "backend"))
     monkeypatch.delenv(COMMAND, raising=False)
     with pytest.raises(LaunchError, match="not installed, or not on the PATH"):
         find_backend_command()
     monkeypatch.setenv("PATH", str(on_path.parent))
     assert find_backend_command("") == [str(on_path)]
+    installed = Installed("env-01234567", "1.0", "0" * 64, "cpu", "", "", "", 0)
+    (installed.environment / "bin").mkdir(parents=True)
+    own = program(installed.environment / "bin", "video2rig")
+    program(installed.environment / "bin", "python")
+    installed.save()
+    assert find_backend_command() == [str(own)]
     monkeypatch.setenv(COMMAND, str(named))
     assert find_backend_command() == [str(named)]
     assert find_backend_command(str(explicit)) == [str(explicit)]
@@ -148,3 +157,9 @@ def test_doctor(shared_server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv(ENVIRONMENT, str(tmp_path / "bad.json"))
     facts = doctor.report()
     assert len(facts["problems"]) == 1 and "PROBLEM" in doctor.format_report(facts)
+
+
+def test_doctor_of_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    facts = doctor.report("cuda")
+    assert facts["device"] == "none" and any("'cuda' was asked for, but" in line for line in facts["problems"])

@@ -8,6 +8,7 @@ where to look next, how large somebody is and how they lean, whatever the detect
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -38,6 +39,24 @@ class People(NamedTuple):
             self.confidence[rows],
             None if self.world is None else self.world[rows],
         )
+
+
+def mean_of(views: Sequence[People]) -> People:
+    """The mean of several views of the same N people: of a keypoint's place over those that see it at all."""
+    score, circle, positions, confidence, world = zip(*views, strict=True)
+    known = np.stack(confidence)[..., None] > 0
+
+    def over_known(columns: Sequence[np.ndarray]) -> np.ndarray:
+        total = np.where(known, np.stack(columns), 0.0).sum(0)
+        return np.divide(total, known.sum(0), out=np.full_like(total, np.nan), where=known.any(0))
+
+    return People(
+        np.mean(score, axis=0),
+        np.mean(circle, axis=0),
+        over_known(positions),
+        np.mean(confidence, axis=0),
+        None if views[0].world is None else over_known(world),
+    )
 
 
 class Detector(Protocol):

@@ -5,8 +5,8 @@ Three stages, each a fixed number of frames behind the one before it, so that fr
 
 1. Key frames, several a second: the detector finds everyone, and a `Tracker` says who is who. People whom it missed
    are looked at where they are expected. Between key frames circles are interpolated.
-2. Every frame of the wanted people: keypoints in circles that are smoothed over time without lag. A network's depth
-   answers to the smallest shift of its crop, so calm crops make calm depth.
+2. Every frame of the wanted people, on a CPU every other one: keypoints in circles that are smoothed over time
+   without lag. A network's depth answers to the smallest shift of its crop, so calm crops make calm depth.
 3. Once more in the circles that those keypoints gave, again smoothed, and in a mirror where the detector can do that.
    The mean of both looks counts; where the body moved fast and the first look's circle was far from it, the second
    alone, without a step from frame to frame.
@@ -29,14 +29,15 @@ from ..errors import Video2RigError
 from ..person import PersonChoice, PersonError
 from .choice import Largest, distance_to_point, may_be_wanted
 from .circles import apart, between, growth, moved, radius, same_body, smoothed, turned
-from .detector import CropDetector, Detector, MirroringDetector, People, TilingDetector
-from .lanes import Lane
+from .detector import CropDetector, Detector, MirroringDetector, People, TilingDetector, mean_of
+from .lanes import Lane, carried
 from .tracking import MIN_PERSON, KeyFrame, Tracker
 
-KEY_SECONDS, MOST_KEY_FRAMES = 0.17, 12  # from one look for everyone to the next
+KEY_SECONDS, MOST_KEY_FRAMES = 0.13, 12  # from one look for everyone to the next
 TILE_SECONDS = 1.0  # from one look for small people to the next
 SMOOTHING_SECONDS, MOST_REACH = 0.07, 12  # standard deviation of a circle's smoothing; frames to either side
 CPU_CHUNK, GPU_CHUNK = 16, 128  # frames
+CPU_STRIDE, GPU_STRIDE = 2, 1  # frames from one first look to the next: the second look is at all of them
 NEAR = 0.25  # radii from the point that was clicked to the person
 FAR = 0.15  # radii, |log| of the size and radians together: from one to two of it the first look counts less and less
 AGREE = 0.1  # radii: a keypoint that both looks place further apart is the second one's alone, not between the two
@@ -102,6 +103,7 @@ class PeopleStream:
         self._views = views if views is not None else 1 if on_cpu else len(VIEWS)
         if not 1 <= self._views <= len(VIEWS):
             raise StreamError(f"{views} views of a person were asked for; 1 to {len(VIEWS)} are possible")
+        self._stride = CPU_STRIDE if on_cpu else GPU_STRIDE
         chunk = chunk if chunk is not None else CPU_CHUNK if on_cpu else GPU_CHUNK
         if chunk < 1:
             raise StreamError(f"chunks of {chunk} frames were asked for; at least 1 is needed")
@@ -352,7 +354,7 @@ class PeopleStream:
         return [(lane, want) for lane, want in rows if want.any()]
 
     def _look_at_all(self, looker: CropDetector, end: int) -> None:
-        """Stage 2: keypoints of the wanted people in every frame before `end`."""
+        """Stage 2: keypoints of the wanted people in the frames before `end`."""
         first, reach = self._looked, self._reach
         if end <= first:
             return
@@ -360,14 +362,21 @@ class PeopleStream:
         crops = [
             smoothed(lane.expected(first - reach, end + reach), self._sigma, reach)[reach:-reach] for lane, _ in lanes
         ]
-        jobs = [(lane, crop, want) for (lane, want), crop in zip(lanes, crops, strict=True)]
-        people = self._look(looker, jobs, first)
-        for (lane, want), crop, seen in zip(lanes, crops, people, strict=True):
-            there = seen.score >= MIN_PERSON
-            rows = np.flatnonzero(want)
+        turn = ~self._skipped(first, end)
+        jobs = [
+            (lane, crop, want & turn) for (lane, want), crop in zip(lanes, crops, strict=True) if (want & turn).any()
+        ]
+        for (lane, want), crop in zip(lanes, crops, strict=True):
+            lane.use(first + np.flatnonzero(want), crop[want])
+        for (lane, crop, want), seen in zip(jobs, self._look(looker, jobs, first), strict=True):
+            there, rows = seen.score >= MIN_PERSON, np.flatnonzero(want)
             there &= ~self._is_another(lane, seen.circle, crop[rows], first, rows)
-            lane.set_looked(first + rows[there], crop[rows[there]], seen.picked(there))
+            lane.set_looked(first + rows[there], seen.picked(there))
         self._looked = end
+
+    def _skipped(self, first: int, last: int) -> np.ndarray:
+        """[last - first] bool: the frames that the first look leaves out."""
+        return np.arange(first, last) % self._stride != 0
 
     def _is_another(
         self, lane: Lane, circles: np.ndarray, expected: np.ndarray, first: int, rows: np.ndarray
@@ -391,6 +400,8 @@ class PeopleStream:
         jobs, trust = [], []
         for lane in self._lanes.values():
             measured = lane.measured(first - reach, end + reach)
+            skipped = self._skipped(first - reach, end + reach)[:, None]
+            measured = np.where(skipped, carried(measured, lane.used(first - reach, end + reach)), measured)
             want = np.isfinite(measured[reach:-reach]).all(-1)
             if want.any():
                 crop = smoothed(measured, self._sigma, reach)[reach:-reach]
@@ -399,13 +410,34 @@ class PeopleStream:
                 jobs.append((lane, crop, want))
                 trust.append(np.clip(2 - wrong / FAR, 0, 1))
         views = self._look(looker, jobs, first, self._views)
+        seconds = []
         for (lane, crop, want), part, seen in zip(jobs, trust, views, strict=True):
             rows, there = first + np.flatnonzero(want), seen.score >= MIN_PERSON
             there &= ~self._is_another(lane, seen.circle, crop[want], first, rows - first)
-            rows, seen, part = rows[there], seen.picked(there), part[there] / (part[there] + self._views)
+            seconds.append((lane, rows[there], seen.picked(there), part[there] / (part[there] + self._views)))
+        self._look_in_doubt(looker, [(lane, rows, seen) for lane, rows, seen, _ in seconds], first, end)
+        for lane, rows, seen, part in seconds:
             away = np.linalg.norm(seen.positions - lane.positions(rows), axis=-1) / radius(seen.circle)[:, None]
+            away = np.nan_to_num(away)  # of a keypoint that only one look sees
             lane.blend(rows, seen, part[:, None] * np.exp(-((away / AGREE) ** 2)), np.exp(-((away / DOUBT) ** 2)))
         self._settled = end
+
+    def _look_in_doubt(
+        self, looker: CropDetector, seconds: list[tuple[Lane, np.ndarray, People]], first: int, end: int
+    ) -> None:
+        """The first look at frames that it left out: looked at where there is doubt, else taken from those beside."""
+        jobs = []
+        for lane, rows, seen in seconds:
+            doubt = np.zeros(end - first, bool)
+            doubt[rows[lane.doubtful(rows, seen) & self._skipped(first, end)[rows - first]] - first] = True
+            jobs.append((lane, lane.used(first, end), doubt))
+        jobs = [job for job in jobs if job[2].any()]
+        for (lane, crop, doubt), seen in zip(jobs, self._look(looker, jobs, first), strict=True):
+            rows, there = first + np.flatnonzero(doubt), seen.score >= MIN_PERSON
+            there &= ~self._is_another(lane, seen.circle, crop[doubt], first, rows - first)
+            lane.set_looked(rows[there], seen.picked(there))
+        for lane, rows, seen in seconds:
+            lane.carry(rows, seen)
 
     def _look(
         self, looker: CropDetector, jobs: list[tuple[Lane, np.ndarray, np.ndarray]], first: int, views: int = 0
@@ -413,7 +445,7 @@ class PeopleStream:
         """What stands in circles [T,4] of some frames [T] from `first` on, lane by lane: as it is, or the mean of so
         many other views of it."""
         assert self._ring is not None
-        if not jobs:
+        if not any(want.any() for _, _, want in jobs):
             return []
         circles = np.concatenate([crop[want] for _, crop, want in jobs])
         slots = np.concatenate([(first + np.flatnonzero(want)) % len(self._ring) for _, _, want in jobs])
@@ -424,12 +456,7 @@ class PeopleStream:
             looks = [((other, looker.look)[k % 2], moved(circles, *VIEWS[k])) for k in range(views)]
         parts = [look(self._ring, torch.from_numpy(c).to(self._ring.device), frames) for look, c in looks]
 
-        def mean(*columns: np.ndarray) -> np.ndarray:
-            return np.mean(columns, axis=0)
-
-        score, circle, positions, confidence, world = zip(*parts, strict=True)
-        depth = None if parts[0].world is None else mean(*world)
-        seen = People(mean(*score), mean(*circle), mean(*positions), mean(*confidence), depth)
+        seen = parts[0] if len(parts) == 1 else mean_of(parts)
         cuts = np.cumsum([int(want.sum()) for _, _, want in jobs])[:-1]
         return [seen.picked(rows) for rows in np.split(np.arange(len(circles)), cuts)]
 

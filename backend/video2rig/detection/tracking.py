@@ -39,6 +39,8 @@ LOST_SECONDS = 1.5  # a track is kept this long without being seen
 LOOK_SECONDS = 0.7  # and looked for in its place for this long
 HIDDEN_SECONDS = 3.0  # where another track stands in its place, it is kept, and looked for, this long
 CONFIRMED_SECONDS = 0.1  # from the first sighting to the one that gives a track its number
+SURE_GROWTH, SURE_TURN = 0.2, 0.5  # |log| of the size and radians from the expected circle to one taken at its word
+MISFIT_GROWTH = 0.3  # |log| of the size from a body to a circle on it that is nobody's
 CROWDED = 1.0  # radii: a track that began this near to another one may be a part of the same body
 CROWDED_SIGHTINGS = 5  # and needs this many in a row for its number
 SPIN_GAIN, SPIN_SECONDS = 0.5, 0.2  # how much of the turning is new at a sighting; how fast it fades without any
@@ -113,9 +115,19 @@ class Tracker:
         seconds, self._frame = (frame - self._frame) / self._fps, frame
         for track in self.tracks:
             _predict(track, seconds)
+        doubtful = {}
         for row, column in self._match(found):
-            self._see(self.tracks[row], found, column, column)
+            track = self.tracks[row]
+            if look is None or _as_expected(track.circle, found.circle[column]):
+                self._see(track, found, column, column)
+            else:
+                doubtful[track.key] = column
         self._look_for_the_rest(look)
+        for track in self.tracks:
+            if not track.seen and track.key in doubtful:
+                self._see(track, found, doubtful[track.key], doubtful[track.key])
+            elif track.key in doubtful:
+                track.row = doubtful[track.key]  # a rough look at the same person: nobody new
         self._begin(found)
         self.tracks = [track for track in self.tracks if self._stays(track)]
         self._number()
@@ -172,7 +184,7 @@ class Tracker:
         for row in sorted(new, key=lambda row: -float(radius(found.circle[row]))):
             circle = found.circle[row]
             seen = [track.circle for track in self.tracks if track.seen]
-            if seen and same_body(circle, np.array(seen)).any():
+            if seen and (same_body(circle, np.array(seen)) | _misfit(circle, np.array(seen))).any():
                 continue
             size = float(radius(circle))
             covariance = size**2 * np.diag([PLACE_NOISE**2, FIRST_SPEED**2])
@@ -213,6 +225,17 @@ def _take(track: Track, people: People, row: int, found_row: int) -> None:
     track.seen, track.hidden, track.row = True, False, found_row
     track.score = float(people.score[row])
     track.positions, track.confidence = people.positions[row], people.confidence[row]
+
+
+def _as_expected(expected: np.ndarray, circle: np.ndarray) -> bool:
+    """Whether what a detector found needs no second look: it is where, as large as and as upright as was expected."""
+    near = bool(same_body(expected, circle)) and float(growth(expected, circle)) < SURE_GROWTH
+    return near and abs(float(turned(expected, circle))) < SURE_TURN
+
+
+def _misfit(circle: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Whether a circle on somebody else's body is of another size: keypoints that were fitted badly, or to a part."""
+    return (apart(circle, others) < LEAST_REACH) & (growth(circle, others) > MISFIT_GROWTH)
 
 
 # ---- motion -------------------------------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..keypoint_circles import circles
 from ..detector import People
+from ..keypoint_circles import circles
 from .checkpoint import load_network
 from .decode import Bodies, decode
 from .layout import FIELDS, KEYPOINT_SET, STRIDE
