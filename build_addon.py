@@ -49,6 +49,11 @@ CORE_ROOTS = (
     "skeleton",
     "presence",
     "take_files",
+    "rest_rig",
+    "retarget",
+    "rig_skeleton",
+    "rig_structure",
+    "rotation_channels",
 )
 """What the add-on imports of the backend. These modules, and all that they import, run inside Blender: numpy, pyzmq
 and OpenCV are everything that they may ask for."""
@@ -304,13 +309,18 @@ def manifest(target: str) -> str:
     return f'{head}platforms = ["{target}"]\nwheels = [\n{wheels}]\n{table}{tail}'
 
 
+def sources() -> list[Path]:
+    """Return the add-on's own modules."""
+    return sorted(ADDON.rglob("*.py"))
+
+
 def contents(target: str, wheels: Path) -> dict[str, bytes]:
     """Return every file of one platform's zip by its name there.
 
     Raises:
         BuildError: A core module or a wheel is absent.
     """
-    files = {path.name: path.read_bytes() for path in ADDON.glob("*.py")}
+    files = {path.relative_to(ADDON).as_posix(): path.read_bytes() for path in sources()}
     files["blender_manifest.toml"] = manifest(target).encode()
     files["LICENSE"] = (ROOT / "LICENSE").read_bytes()
     files["core/__init__.py"] = (
@@ -320,6 +330,8 @@ def contents(target: str, wheels: Path) -> dict[str, bytes]:
     ).encode()
     for module in core_modules():
         files[f"core/{module}.py"] = (BACKEND / f"{module}.py").read_bytes()
+    for path in (BACKEND / "rom").glob("*.json"):
+        files[f"core/rom/{path.name}"] = path.read_bytes()
     name, data = pythons_wheel()
     files[f"wheels/{name}"] = data
     # not among the manifest's wheels, which Blender puts into its own Python

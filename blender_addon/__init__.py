@@ -9,11 +9,24 @@ from __future__ import annotations
 
 import bpy
 
-from . import backend, command, import_video, job, options, panel, pick_person, preferences, worker
+from . import (
+    backend,
+    bones_panel,
+    command,
+    import_video,
+    job,
+    mapping,
+    options,
+    panel,
+    pick_person,
+    preferences,
+    worker,
+)
 
 # registered in this order, unregistered in the opposite one
 _CLASSES = (
     options.VIDEO2RIG_PG_options,
+    mapping.VIDEO2RIG_PG_bones,
     preferences.VIDEO2RIG_preferences,
     *backend.CLASSES,
     import_video.VIDEO2RIG_OT_import_video,
@@ -21,6 +34,11 @@ _CLASSES = (
     import_video.VIDEO2RIG_FH_video,
     pick_person.VIDEO2RIG_OT_pick_person,
     panel.VIDEO2RIG_PT_main,
+    bones_panel.VIDEO2RIG_OT_find_bones,
+    bones_panel.VIDEO2RIG_OT_forget_bones,
+    bones_panel.VIDEO2RIG_OT_save_bones,
+    bones_panel.VIDEO2RIG_OT_load_bones,
+    bones_panel.VIDEO2RIG_PT_bones,
     panel.VIDEO2RIG_PT_settings,
 )
 _commands: list[object] = []
@@ -31,6 +49,7 @@ def register() -> None:
     for cls in _CLASSES:
         bpy.utils.register_class(cls)
     options.register()
+    mapping.register()
     bpy.types.TOPBAR_MT_file_import.append(import_video.menu)
     _commands.append(bpy.utils.register_cli_command("video2rig", command.run))
 
@@ -42,6 +61,7 @@ def unregister() -> None:
     while _commands:
         bpy.utils.unregister_cli_command(_commands.pop())
     bpy.types.TOPBAR_MT_file_import.remove(import_video.menu)
+    mapping.unregister()
     options.unregister()
     for cls in reversed(_CLASSES):
         bpy.utils.unregister_class(cls)

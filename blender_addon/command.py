@@ -156,7 +156,9 @@ def convert(arguments: argparse.Namespace, say: Callable[[str, dict[str, object]
     if several and "bvh" in targets and not arguments.overwrite:
         take_files.refuse_former(targets["bvh"])
     onto = None if arguments.armature is None else read_rig.armature_named(arguments.armature)
-    skeleton = None if onto is None else read_rig.skeleton_to_solve(onto)
+    skeleton = None if onto is None else read_rig.skeleton_to_solve(onto, settings.rom)
+    if onto is not None and skeleton is not None:
+        say("notice", {"message": read_rig.told_of(onto, skeleton)})
     keep_scene = arguments.keep_scene or onto is not None
     work = job.Job(arguments.video.absolute(), settings, _wanted(arguments), skeleton)
 
@@ -179,6 +181,8 @@ def convert(arguments: argparse.Namespace, say: Callable[[str, dict[str, object]
         interpolation=arguments.interpolation.upper(),
         onto=onto,
     )
+    for notice in placed.notices:
+        say("notice", {"message": notice})
     files = _exported(targets, [actor.take.person for actor in placed.actors] if several else [])
     with ExitStack() as stack:
         drafts = [(kind, number, stack.enter_context(_Draft(path))) for kind, number, path in files]

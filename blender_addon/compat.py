@@ -104,14 +104,18 @@ def read_channel(curve: bpy.types.FCurve) -> tuple[np.ndarray, np.ndarray]:
     return co[0::2], co[1::2]
 
 
+_MOVING = (".rotation_quaternion", ".rotation_euler", ".rotation_axis_angle", ".location")
+
+
 @contextmanager
 def rest_key(rig: bpy.types.Object, frame: int) -> Iterator[None]:
     """Hold an armature's rest pose at a frame before its action's first key, for as long as the block runs."""
-    curves = [curve for curve in fcurves(rig) if curve.data_path.endswith((".rotation_quaternion", ".location"))]
+    curves = [curve for curve in fcurves(rig) if curve.data_path.endswith(_MOVING)]
     try:
         for curve in curves:
-            is_w = curve.data_path.endswith("quaternion") and curve.array_index == 0
-            curve.keyframe_points.insert(frame, 1.0 if is_w else 0.0, options={"FAST"})
+            # no rotation: the quaternion's w is 1; an axis is any axis, and Blender's own is Y
+            one = {"rotation_quaternion": 0, "rotation_axis_angle": 2}.get(curve.data_path.rpartition(".")[2])
+            curve.keyframe_points.insert(frame, 1.0 if curve.array_index == one else 0.0, options={"FAST"})
         yield
     finally:
         for curve in curves:

@@ -118,7 +118,8 @@ class VIDEO2RIG_OT_import_video(Operator):
         self._onto, skeleton = "", None
         if chosen.armature == "ACTIVE":
             rig = read_rig.active_armature(context)
-            self._onto, skeleton = rig.name, read_rig.skeleton_to_solve(rig)
+            self._onto, skeleton = rig.name, read_rig.skeleton_to_solve(rig, chosen.rom)
+            self.report({"INFO"}, read_rig.told_of(rig, skeleton))
         return job.Job(path, chosen.settings_for(path), job.wanted_from_preferences(context), skeleton)
 
     def _start(self, context: bpy.types.Context) -> set[str]:
@@ -165,7 +166,7 @@ class VIDEO2RIG_OT_import_video(Operator):
             interpolation=chosen.interpolation,
             onto=read_rig.armature_named(self._onto) if self._onto else None,
         )
-        for notice in work.take_notices():
+        for notice in work.take_notices() + placed.notices:
             self.report({"WARNING"}, notice)
         device = takes[0].motion.provenance.get("device", "")
         told = placed.rigs[0].name + (f" and {len(placed.rigs) - 1} more" if len(placed.rigs) > 1 else "")

@@ -8,9 +8,8 @@ from typing import Any
 
 import bpy
 import numpy as np
-from mathutils import Quaternion
 
-from . import compat
+from . import compat, retargeting
 from .core import bounds
 from .core.motion import Motion
 
@@ -35,25 +34,6 @@ def frames_at(times: np.ndarray, rate: float, first: float) -> np.ndarray:
     return np.where(np.abs(frames - whole) < _WHOLE, whole, frames)
 
 
-def root_locations(rig: bpy.types.Object, motion: Motion) -> np.ndarray:
-    """Return [T, 3] locations of the root's pose bone: its way from rest, in its rest frame, in the armature's units.
-
-    The object stands where it does; bones above the root are taken at rest.
-    """
-    rest = np.array(rig.matrix_world @ rig.data.bones[motion.skeleton.names[0]].matrix_local, dtype=np.float64)
-    return (motion.root_position - rest[:3, 3]) @ np.linalg.inv(rest[:3, :3]).T
-
-
-def _rotation_channel(bone: bpy.types.PoseBone, quaternions: np.ndarray) -> tuple[str, np.ndarray]:
-    """Return the property that turns a bone, and its values [T, C] for [T, 4] quaternions wxyz."""
-    if bone.rotation_mode == "QUATERNION":
-        return ".rotation_quaternion", quaternions
-    angles = [Quaternion(quaternions[0]).to_euler(bone.rotation_mode)]
-    for quaternion in quaternions[1:]:
-        angles.append(Quaternion(quaternion).to_euler(bone.rotation_mode, angles[-1]))
-    return ".rotation_euler", np.array(angles)
-
-
 def write_motion(
     rig: bpy.types.Object,
     motion: Motion,
@@ -62,10 +42,10 @@ def write_motion(
     rate: float,
     first: float,
     interpolation: compat.Interpolation = "LINEAR",
-) -> bpy.types.Action:
-    """Put a motion on an armature of the same skeleton, on an action of its own.
+) -> tuple[bpy.types.Action, retargeting.Pose]:
+    """Put a motion on the armature whose skeleton it has, on an action of its own.
 
-    Each bone is turned in its own rotation mode: by a quaternion, or in an Euler order.
+    Each bone is turned in its own rotation mode: by a quaternion, in an Euler order, or by axis and angle.
 
     Args:
         rig: The armature, as :func:`.rig.build_armature` makes it or :func:`.read_rig.skeleton_to_solve` takes it.
@@ -74,30 +54,39 @@ def write_motion(
         rate: The scene's frames a second.
         first: The scene frame of the video's time 0.
         interpolation: Between keys.
+
+    Returns:
+        The action, and what was keyed.
+
+    Raises:
+        RigError: The armature is not the one whose skeleton the motion has.
     """
     action = compat.new_action(rig, name)
+    pose = retargeting.pose_on(rig, motion)
     frames = frames_at(motion.times, rate, first)
 
-    def write(bone: str, prop: str, values: np.ndarray, indexed: bool = True) -> None:
+    def write(bone: str, prop: str, values: np.ndarray, indexed: bool = True, when: np.ndarray = frames) -> None:
         path = f'pose.bones["{bpy.utils.escape_identifier(bone)}"]{prop}'
-        compat.write_channels(rig, path, frames, values, group=bone, interpolation=interpolation, indexed=indexed)
+        compat.write_channels(rig, path, when, values, group=bone, interpolation=interpolation, indexed=indexed)
 
-    for joint, bone in enumerate(motion.skeleton.names):
-        if joint == 0:
-            write(bone, ".location", root_locations(rig, motion))
+    for bone, prop, values in pose.channels:
+        write(bone, prop, values)
+    for bone, joint in pose.joints.items():
         pose_bone = rig.pose.bones[bone]
-        write(bone, *_rotation_channel(pose_bone, motion.rotations[:, joint]))
         pose_bone[CONFIDENCE] = 1.0
         pose_bone.id_properties_ui(CONFIDENCE).update(
             min=0.0, max=1.0, description="How well the video showed this joint"
         )
         write(bone, f'["{CONFIDENCE}"]', motion.confidence[:, joint : joint + 1], indexed=False)
+    for switch in pose.switches:
+        key = bpy.utils.escape_identifier(switch.key)
+        write(switch.bone, f'["{key}"]', np.array([[switch.value]]), indexed=False, when=frames[:1])
     action[CONTACTS] = json.dumps(
         [{"joint": c.joint, "start": float(c.start), "end": float(c.end)} for c in motion.contacts]
     )
     action[AT_BOUNDS] = json.dumps(bounds.to_json(bounds.find_at_bounds(motion)))
     action[PROVENANCE] = json.dumps(motion.provenance)
-    return action
+    return action, pose
 
 
 def at_bounds(action: bpy.types.Action) -> list[dict[str, Any]]:

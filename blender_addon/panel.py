@@ -81,8 +81,8 @@ class VIDEO2RIG_PT_settings(_Sidebar, Panel):
         chosen = options.of(context)
         for name in _SHOWN:
             row = layout.row()
-            # an armature that is there has its own size and limits
-            row.active = chosen.armature == "NEW" or name not in ("height", "rom")
+            # an armature that is there has its own size
+            row.active = chosen.armature == "NEW" or name != "height"
             row.prop(chosen, name)
         if not chosen.match_scene:
             rate = keyframes.scene_rate(context.scene)
@@ -109,7 +109,7 @@ def _draw_active(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
     """Tell which armature is solved."""
     active = context.view_layer.objects.active
     if active is not None and active.type == "ARMATURE":
-        layout.label(text=f"{active.name}, with its own limits", icon="OUTLINER_OB_ARMATURE")
+        layout.label(text=active.name, icon="OUTLINER_OB_ARMATURE")
     else:
         layout.label(text="Select an armature", icon="ERROR")
 

@@ -2,30 +2,26 @@
 """An armature becomes a Skeleton: its bones, its proportions, and the limits that an animator gave its joints.
 
 The other way of `rig.py`. A Limit Rotation constraint in local space is a joint's range of motion; what such a
-constraint would clamp is never solved.
+constraint would clamp is never solved. An armature of Rigify's names that carries such limits is solved as it is; any
+other one by the map of its bones (`mapping.py`, `retargeting.py`).
 """
 
 from __future__ import annotations
 
-import math
-
 import bpy
 import numpy as np
-from mathutils import Matrix
 
+from . import mapping
 from .core.anatomy import RIGIFY_ROLES
-from .core.errors import Video2RigError
 from .core.keypoints import KEYPOINT_SETS, site
-from .core.skeleton import EULER_ORDERS, ROOT_RANGE, Skeleton, blender_finds
+from .core.skeleton import Skeleton, blender_finds
+from .joint_limits import limit_of, limits_of, range_of
+from .retargeting import is_own, target_of
+from .rig_bones import RigError, check_editable, placement, rotation
 
 _SAME = 1e-4  # metres, or of a matrix: the same rest pose, in 32-bit floats
-_SCALE = 1e-4  # by which the axes of a scale may differ
 _SEEN = "blazepose_33"  # the keypoints that the detector gives
 _NAMES = {role: name for name, role in RIGIFY_ROLES.items()}
-
-
-class RigError(Video2RigError):
-    """An armature that cannot be read as a skeleton, or not be solved."""
 
 
 def read_skeleton(rig: bpy.types.Object) -> Skeleton:
@@ -49,12 +45,12 @@ def read_skeleton(rig: bpy.types.Object) -> Skeleton:
         raise RigError(f"{rig.name} is no armature")
     if rig.mode == "EDIT":
         rig.update_from_editmode()
-    turn, scale, place = _placement(rig)
+    turn, scale, place = placement(rig)
     bones = _with_parents_first(rig, _root(rig))
     names = [bone.name for bone in bones]
     parents = (-1, *(names.index(bone.parent.name) for bone in bones[1:]))
 
-    frames = np.array([_rotation(np.array(bone.matrix_local.to_3x3())) for bone in bones])
+    frames = np.array([rotation(np.array(bone.matrix_local.to_3x3())) for bone in bones])
     heads = np.array([bone.head_local for bone in bones], dtype=np.float64) * scale
     rest, offset = turn @ frames, heads @ turn.T + place
     for joint, parent in enumerate(parents):
@@ -64,7 +60,7 @@ def read_skeleton(rig: bpy.types.Object) -> Skeleton:
     unborn = [name for name in names if name not in rig.pose.bones]
     if unborn:
         raise RigError(f"{rig.name}: leave edit mode first; the bone {unborn[0]!r} has no pose yet")
-    ranges = [_range_of(rig, rig.pose.bones[name], root=joint == 0) for joint, name in enumerate(names)]
+    ranges = [range_of(rig, rig.pose.bones[name], root=joint == 0) for joint, name in enumerate(names)]
     return Skeleton(
         tuple(names),
         parents,
@@ -77,26 +73,33 @@ def read_skeleton(rig: bpy.types.Object) -> Skeleton:
     )
 
 
-def skeleton_to_solve(rig: bpy.types.Object) -> Skeleton:
-    """Return the part of an armature's skeleton that a video tells about, standing at the world's origin.
+def skeleton_to_solve(rig: bpy.types.Object, rom: str = "clinical") -> Skeleton:
+    """Return the skeleton of an armature that is solved for a video, standing at the world's origin.
 
-    The floor is at the height of the armature's own origin. Bones that no bone with a role hangs on, and that have no
-    role themselves (fingers, faces, hair), are left out and keep their pose.
+    Where the armature's bones have Rigify's names and some of them a Limit Rotation, it is their own, limits, axes and
+    all; the floor is at the height of the armature's own origin, and bones that no bone with a role hangs on (fingers,
+    faces, hair) are left out. Else it is that of `core.rig_skeleton`, with the bones that the armature's map names.
+
+    Args:
+        rig: The armature; its world matrix must be up to date.
+        rom: Range-of-motion profile of joints that have no limits of their own.
 
     Raises:
-        RigError: See :func:`read_skeleton`; or bones are missing that the detector's keypoints sit on, or the motion
-            could not be written to a bone.
+        RigError: See :func:`read_skeleton` and :func:`.mapping.of`; or the motion could not be written to a bone.
     """
+    if rig.type != "ARMATURE":
+        raise RigError(f"{rig.name} is no armature")
+    check_editable(rig)
+    if not _is_solved_as_it_is(rig):
+        bones = mapping.of(rig).bones
+        _check_writable(rig, rig.pose.bones[bones["pelvis"]])
+        return target_of(rig, bones, rom, limits_of(rig, bones.values())).skeleton
     skeleton = read_skeleton(rig)
-    absent = sorted(_NAMES[role] for role in _needed_roles() if role not in skeleton.roles)
-    if absent:
-        raise RigError(f"{rig.name} cannot be solved: it lacks the bones {', '.join(absent)} (Rigify's names)")
+    _check_writable(rig, rig.pose.bones[skeleton.names[0]])
     kept = [bool(role) for role in skeleton.roles]
     for joint in range(len(skeleton) - 1, 0, -1):
         kept[skeleton.parents[joint]] |= kept[joint]
     chosen = [joint for joint, keep in enumerate(kept) if keep]
-    for joint in chosen:
-        _check_writable(rig, rig.pose.bones[skeleton.names[joint]], root=joint == 0)
     offset = skeleton.offset[chosen].copy()
     offset[0] -= np.array(rig.matrix_world.translation)
     return Skeleton(
@@ -109,6 +112,33 @@ def skeleton_to_solve(rig: bpy.types.Object) -> Skeleton:
         tuple(skeleton.euler_order[joint] for joint in chosen),
         skeleton.rom[chosen],
     )
+
+
+def _is_solved_as_it_is(rig: bpy.types.Object) -> bool:
+    """Tell whether bones have Rigify's names, hang on one another, and some have limits: the rig is the model then."""
+    if rig.mode == "EDIT":
+        rig.update_from_editmode()
+    bones, kept = rig.data.bones, rig.data.video2rig_bones
+    needed = {role: _NAMES[role] for role in _needed_roles()}
+    if any(name not in bones or name not in rig.pose.bones for name in needed.values()):
+        return False
+    if not all(bones[name].use_inherit_rotation for role, name in needed.items() if role != "pelvis"):
+        return False
+    if kept.kept and any(getattr(kept, role) not in ("", name) for role, name in _NAMES.items()):
+        return False
+    return any(limit_of(rig, rig.pose.bones[name]) is not None for name in needed.values())
+
+
+def told_of(rig: bpy.types.Object, skeleton: Skeleton) -> str:
+    """Return in a line how an armature is solved."""
+    if is_own(rig, skeleton):
+        return f"{rig.name}: its own limits"
+    missing = [
+        role.replace("_", " ")
+        for role, name in zip(skeleton.roles, skeleton.names, strict=True)
+        if name not in rig.data.bones
+    ]
+    return f"{rig.name}: bones {mapping.of(rig).told}" + (f"; it lacks {', '.join(missing)}" if missing else "")
 
 
 def warnings(skeleton: Skeleton) -> list[str]:
@@ -136,8 +166,7 @@ def active_armature(context: bpy.types.Context) -> bpy.types.Object:
     active = context.view_layer.objects.active
     if active is None or active.type != "ARMATURE":
         raise RigError("no armature is active; select one, or have a new one made")
-    if active.library is not None:
-        raise RigError(f"{active.name} is linked from another file; make a library override of it first")
+    check_editable(active)
     return active
 
 
@@ -160,7 +189,10 @@ def check_unchanged(rig: bpy.types.Object, solved: Skeleton) -> None:
     Raises:
         RigError: Its bones are others, or rest elsewhere.
     """
-    now = skeleton_to_solve(rig)
+    try:
+        now = skeleton_to_solve(rig)
+    except RigError as error:
+        raise RigError(f"{rig.name} was changed while the video was solved; solve it again ({error})") from None
     same = now.names == solved.names and now.parents == solved.parents
     if not same or np.abs(now.rest_matrices() - solved.rest_matrices()).max() > _SAME:
         raise RigError(f"{rig.name} was changed while the video was solved; solve it again")
@@ -168,23 +200,6 @@ def check_unchanged(rig: bpy.types.Object, solved: Skeleton) -> None:
 
 def _needed_roles() -> set[str]:
     return {"neck", "left_hip", "right_hip"} | {site(name)[0] for name in KEYPOINT_SETS[_SEEN]}
-
-
-def _placement(rig: bpy.types.Object) -> tuple[np.ndarray, float, np.ndarray]:
-    """Return the object's rotation [3, 3], scale, and place [3] in the world, metres."""
-    place, turn, scale = rig.matrix_world.decompose()
-    size = sum(scale) / 3
-    rebuilt = Matrix.LocRotScale(place, turn, (size, size, size))
-    deviation = np.abs(np.array(rebuilt) - np.array(rig.matrix_world))[:3, :3].max()
-    if size <= 0 or deviation > _SCALE * size:
-        raise RigError(f"{rig.name} is scaled unevenly or mirrored; apply its scale (Object > Apply > Scale)")
-    return _rotation(np.array(turn.to_matrix())), size, np.array(place)
-
-
-def _rotation(matrix: np.ndarray) -> np.ndarray:
-    """Return the rotation nearest to a [3, 3] matrix of 32-bit floats."""
-    left, _, right = np.linalg.svd(matrix)
-    return left @ right
 
 
 def _root(rig: bpy.types.Object) -> bpy.types.Bone:
@@ -214,53 +229,8 @@ def _with_parents_first(rig: bpy.types.Object, root: bpy.types.Bone) -> list[bpy
     return bones
 
 
-def _range_of(rig: bpy.types.Object, bone: bpy.types.PoseBone, root: bool) -> tuple[str, np.ndarray]:
-    """Return a bone's Euler order and its [3, 2] range of motion, radians."""
-    order = bone.rotation_mode if bone.rotation_mode in EULER_ORDERS else "XYZ"
-    bounds = np.tile(ROOT_RANGE, (3, 1))
-    if root:
-        return order, bounds
-    limit = _limit_of(rig, bone)
-    if limit is not None:
-        order = limit.euler_order if limit.euler_order in EULER_ORDERS else order
-        for index, axis in enumerate("xyz"):
-            if getattr(limit, f"use_limit_{axis}"):
-                lower, upper = getattr(limit, f"min_{axis}"), getattr(limit, f"max_{axis}")
-                if lower > upper:
-                    raise RigError(
-                        f"{rig.name}: the limits of the bone {bone.name!r} about {axis.upper()} are inverted "
-                        f"({math.degrees(lower):.1f} to {math.degrees(upper):.1f} degrees); "
-                        "the minimum must not exceed the maximum"
-                    )
-                bounds[index] = np.clip((lower, upper), *ROOT_RANGE)
-    for index in range(3):
-        if bone.lock_rotation[index]:
-            bounds[index] = np.clip(0.0, *bounds[index])
-    return order, bounds
-
-
-def _limit_of(rig: bpy.types.Object, bone: bpy.types.PoseBone) -> bpy.types.LimitRotationConstraint | None:
-    limits = [
-        limit for limit in bone.constraints if limit.type == "LIMIT_ROTATION" and not limit.mute and limit.influence > 0
-    ]
-    if not limits:
-        return None
-    where = f"{rig.name}: the Limit Rotation of the bone {bone.name!r}"
-    if len(limits) > 1:
-        raise RigError(f"{where} is there {len(limits)} times; keep one, or mute the others")
-    (limit,) = limits
-    if limit.owner_space != "LOCAL":
-        raise RigError(f"{where} does not work in local space; set its Owner to Local Space, or mute it")
-    if limit.influence < 1:
-        raise RigError(f"{where} has an influence of {limit.influence:.2f}; a range of motion has 1, or is muted")
-    return limit
-
-
-def _check_writable(rig: bpy.types.Object, bone: bpy.types.PoseBone, root: bool) -> None:
-    where = f"{rig.name}: the bone {bone.name!r}"
-    if bone.rotation_mode == "AXIS_ANGLE":
-        raise RigError(f"{where} rotates by axis and angle; choose quaternions or an Euler order")
-    if root and (bone.bone.use_connect and bone.parent is not None):
-        raise RigError(f"{where} is connected to its parent and cannot travel; disconnect it")
-    if root and not bone.bone.use_local_location:
-        raise RigError(f"{where} does not move along its own axes; switch its Local Location on")
+def _check_writable(rig: bpy.types.Object, root: bpy.types.PoseBone) -> None:
+    if root.bone.use_connect and root.parent is not None:
+        raise RigError(
+            f"{rig.name}: the bone {root.name!r} is connected to its parent and cannot travel; disconnect it"
+        )

@@ -42,7 +42,7 @@ def _animation_kept(rig: bpy.types.Object) -> Iterator[None]:
     action = animation.action if animation else None
     slot = getattr(animation, "action_slot", None)
     fake = action is not None and action.use_fake_user
-    bones = {bone.name: (bone.matrix_basis.copy(), set(bone.keys())) for bone in rig.pose.bones}
+    bones = {bone.name: (bone.matrix_basis.copy(), _numbers(bone)) for bone in rig.pose.bones}
     try:
         yield
     except BaseException:
@@ -57,9 +57,17 @@ def _animation_kept(rig: bpy.types.Object) -> Iterator[None]:
         for name, (basis, keys) in bones.items():
             bone = rig.pose.bones[name]
             bone.matrix_basis = basis
-            for key in set(bone.keys()) - keys:
+            for key in set(bone.keys()) - set(keys):
                 del bone[key]
+            for key, value in keys.items():
+                if value is not None and bone[key] != value:
+                    bone[key] = value
         raise
+
+
+def _numbers(bone: bpy.types.PoseBone) -> dict[str, bool | int | float | None]:
+    """Return a bone's custom properties, and the values of those that are numbers."""
+    return {key: value if isinstance(value, bool | int | float) else None for key, value in bone.items()}
 
 
 @contextmanager

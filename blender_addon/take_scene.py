@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import bpy
 
-from . import keyframes, read_rig, rig, video_camera
+from . import keyframes, read_rig, retargeting, rig, video_camera
 from .compat import Interpolation
 from .core.camera import Camera
 from .core.frames import VideoInfo
@@ -35,6 +35,8 @@ class Placed(NamedTuple):
     camera: bpy.types.Object
     collection: bpy.types.Collection
     clock: video_camera.Clock
+    notices: list[str]
+    """What a user should know of the armature: bones that something else holds."""
 
     @property
     def rigs(self) -> list[bpy.types.Object]:
@@ -98,7 +100,7 @@ def place(
         scene.collection.children.link(collection)
         camera = video_camera.add_camera(scene, solved, f"{name} camera", collection)
         video_camera.add_background(camera, Path(info.path), info.fps, duration, clock)
-        actors = []
+        actors, notices = [], []
         for take in takes:
             own = name if len(takes) == 1 else f"{name} person {take.person}"
             if onto is None:
@@ -106,7 +108,7 @@ def place(
             else:
                 armature = onto
                 _keep_action(armature)
-            action = keyframes.write_motion(
+            action, pose = keyframes.write_motion(
                 armature, take.motion, own, rate=clock.rate, first=clock.first, interpolation=interpolation
             )
             actors.append(Actor(take, armature, action))
@@ -115,4 +117,7 @@ def place(
                 actor.rig.select_set(True)
             context.view_layer.objects.active = actors[0].rig
         scene.frame_set(scene.frame_current, subframe=scene.frame_subframe)
-    return Placed(actors, camera, collection, clock)
+        if onto is not None:
+            frames = keyframes.frames_at(takes[0].motion.times, clock.rate, clock.first)
+            notices = retargeting.what_was_set(pose) + retargeting.what_holds(onto, pose, frames)
+    return Placed(actors, camera, collection, clock, notices)

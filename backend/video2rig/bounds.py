@@ -66,8 +66,11 @@ def joint_angles(motion: Motion) -> np.ndarray:
     return angles
 
 
-def _angles(quaternions: np.ndarray, order: str, bounds: np.ndarray) -> np.ndarray:
-    """Return [T, 3] angles about x, y, z of [T, 4] quaternions wxyz; R = R_third @ R_second @ R_first."""
+def euler_angles(quaternions: np.ndarray, order: str) -> np.ndarray:
+    """Return [T, 3] angles about x, y, z of [T, 4] quaternions wxyz; R = R_third @ R_second @ R_first.
+
+    The middle axis of the order turns by at most 90 degrees.
+    """
     first, second, third = ("XYZ".index(axis) for axis in order)
     sign = 1.0 if order in ("XYZ", "YZX", "ZXY") else -1.0
     matrix = _matrices(quaternions)
@@ -75,6 +78,13 @@ def _angles(quaternions: np.ndarray, order: str, bounds: np.ndarray) -> np.ndarr
     one[:, first] = np.arctan2(sign * matrix[:, third, second], matrix[:, third, third])
     one[:, second] = np.arcsin(np.clip(-sign * matrix[:, third, first], -1.0, 1.0))
     one[:, third] = np.arctan2(sign * matrix[:, second, first], matrix[:, first, first])
+    return one
+
+
+def _angles(quaternions: np.ndarray, order: str, bounds: np.ndarray) -> np.ndarray:
+    """Return [T, 3] angles about x, y, z: of the two triples that make a rotation the one nearer to the bounds."""
+    one = euler_angles(quaternions, order)
+    second = "XYZ".index(order[1])
     other = one + np.pi
     other[:, second] = np.pi - one[:, second]
     other = (other + np.pi) % (2 * np.pi) - np.pi

@@ -18,6 +18,7 @@ from .ik import BodyModel, CameraSolver, Pose, to_motion
 from .keypoints import Keypoints
 from .motion import Contact
 from .one_world import person_camera, size_on_floor
+from .planting import planted
 from .regression import Regressor, predictor
 from .settings import Settings
 from .skeleton import Skeleton
@@ -102,6 +103,8 @@ def solve_keypoints(
             root_position=world.position + size * (motion.root_position - camera.position),
         )
         camera = world
+    if settings.contacts != "off":
+        motion = planted(motion)
     return Take(motion, keypoints, camera, video, person)
 
 

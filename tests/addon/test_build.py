@@ -96,14 +96,14 @@ def test_nothing_heavy_is_imported_inside_blender() -> None:
     for module in build_addon.core_modules():
         extra = imports(build_addon.BACKEND / f"{module}.py") - shipped
         assert not extra, f"core module {module} imports {extra}"
-    for path in build_addon.ADDON.glob("*.py"):
+    for path in build_addon.sources():
         extra = imports(path) - shipped - {"bpy", "mathutils", "addon_utils", "blf", "gpu", "gpu_extras"}
         assert not extra, f"{path.name} imports {extra}"
 
 
 def test_only_one_module_knows_versions() -> None:
     """Compatibility between Blenders lives in compat.py alone."""
-    for path in build_addon.ADDON.glob("*.py"):
+    for path in build_addon.sources():
         if path.name != "compat.py":
             text = path.read_text("utf-8")
             assert "app.version >" not in text and "app.version <" not in text, path.name

@@ -125,7 +125,7 @@ def test_each_take_has_its_own_action(addon: Any, empty: Any, make_motion: Any) 
     motion = make_motion(np.arange(5) / 30.0)
     rig = animate(addon, empty, motion)
     first = rig.animation_data.action
-    second = addon.keyframes.write_motion(rig, motion, "take", rate=30.0, first=1)
+    second, _ = addon.keyframes.write_motion(rig, motion, "take", rate=30.0, first=1)
     assert first != second and rig.animation_data.action == second
     assert len(addon.compat.fcurves(rig)) == 3 + len(motion.skeleton) * 5
 

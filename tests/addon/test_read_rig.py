@@ -292,30 +292,35 @@ def test_limits_that_blender_may_misread_are_told(addon: Any, empty: Any, human:
     assert work.take_notices() == [line]
 
 
-def by_axis_and_angle(rig: Any) -> None:
-    rig.pose.bones["shin.R"].rotation_mode = "AXIS_ANGLE"
+def connected(rig: Any) -> None:
+    bpy.ops.object.mode_set(mode="EDIT")
+    bones = rig.data.edit_bones
+    above = bones.new("above")
+    above.head, above.tail = (0, 0, 0), bones["spine"].head
+    bones["spine"].parent, bones["spine"].use_connect = above, True
+    bpy.ops.object.mode_set(mode="OBJECT")
 
 
-def renamed(rig: Any) -> None:
-    rig.data.bones["toe.L"].name = "zeh.L"
-
-
-def without_local_location(rig: Any) -> None:
-    rig.data.bones["spine"].use_local_location = False
+def linked(rig: Any) -> None:
+    """Link the armature from a file of its own, and forget the local one."""
+    name = rig.name
+    path = f"{bpy.app.tempdir}linked.blend"
+    bpy.data.libraries.write(path, {rig})
+    bpy.data.objects.remove(rig)
+    with bpy.data.libraries.load(path, link=True) as (_, there):
+        there.objects = [name]
+    bpy.context.scene.collection.objects.link(there.objects[0])
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
-    [
-        (by_axis_and_angle, "'shin.R' rotates by axis and angle"),
-        (renamed, "lacks the bones toe.L"),
-        (without_local_location, "'spine' does not move along its own axes"),
-    ],
+    [(connected, "'spine' is connected to its parent"), (linked, "linked from another file; make a library override")],
 )
 def test_what_cannot_be_solved_is_refused_by_name(
     addon: Any, empty: Any, human: Any, change: Callable[[Any], None], says: str
 ) -> None:
     rig = built(addon, empty, human)
     change(rig)
+    rig = next(obj for obj in bpy.data.objects if obj.type == "ARMATURE")
     with pytest.raises(addon.read_rig.RigError, match=says):
         addon.read_rig.skeleton_to_solve(rig)

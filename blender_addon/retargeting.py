@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Between an armature of the user's and the skeleton that is solved for it: there (a Skeleton), and back (channels).
+
+The armature's own skeleton is solved where its bones are Rigify's and carry Limit Rotation constraints; of any other
+armature the skeleton of `core.rig_skeleton`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import bpy
+import numpy as np
+
+from . import families, mapping
+from .core import retarget
+from .core.motion import Motion
+from .core.rig_skeleton import MapError, RigSkeleton, rig_skeleton
+from .core.rom_profiles import JointRange
+from .core.rotation_channels import axis_angle_curves, euler_curves
+from .core.skeleton import Skeleton
+from .families.family import Switch
+from .joint_limits import limits_of
+from .rig_bones import RigError, active_constraints, location_space, placement, rest_rig, rotation, spaces
+
+_SAME = 1e-3  # of a matrix: the same axes, in 32-bit floats
+_FOLLOWS = 1.0  # degrees: a bone that is further from its keys is held by something else
+_LOOKS = 3  # frames at which that is looked at
+
+
+class Channel(NamedTuple):
+    """Keys of one property of a bone: [T, C] values."""
+
+    bone: str
+    prop: str
+    values: np.ndarray
+
+
+class Pose(NamedTuple):
+    """A motion as an armature's keys.
+
+    Attributes:
+        channels: Rotations of bones, and where the body is.
+        joints: The joint of the skeleton that each turned bone follows, by the bone's name.
+        turned: [T, 3, 3] world orientation that each bone should have, by its name; what Blender shows is held to it.
+        switches: Custom properties that must be set.
+    """
+
+    channels: list[Channel]
+    joints: dict[str, int]
+    turned: dict[str, np.ndarray]
+    switches: tuple[Switch, ...]
+
+
+def target_of(rig: bpy.types.Object, bones: dict[str, str], rom: str, ranges: dict[str, JointRange]) -> RigSkeleton:
+    """Return what is solved for an armature with this map.
+
+    Args:
+        rig: The armature. bones: Of each role. rom: Range-of-motion profile. ranges: Limits of single bones, by name.
+
+    Raises:
+        RigError: The map cannot be solved.
+    """
+    try:
+        return rig_skeleton(rest_rig(rig), bones, rom, ranges, placement(rig)[2])
+    except MapError as error:
+        raise RigError(f"{rig.name}: {error}; see Bones in the panel") from None
+
+
+def is_own(rig: bpy.types.Object, skeleton: Skeleton) -> bool:
+    """Tell whether a skeleton's joints are the armature's bones themselves, axes and all."""
+    if not all(name in rig.data.bones for name in skeleton.names):
+        return False
+    turn = placement(rig)[0]
+    own = np.array([rig.data.bones[name].matrix_local.to_3x3() for name in skeleton.names])
+    return bool(np.abs(turn @ rotation(own) - skeleton.rest_matrices()[:, :3, :3]).max() < _SAME)
+
+
+def pose_on(rig: bpy.types.Object, motion: Motion) -> Pose:
+    """Return the keys that make an armature move as a motion does.
+
+    Raises:
+        RigError: The armature is not the one whose skeleton the motion has.
+    """
+    skeleton = motion.skeleton
+    world = retarget.orientations(motion)
+    rest = rest_rig(rig)
+    switches: tuple[Switch, ...] = ()
+    travel = ""
+    if is_own(rig, skeleton):
+        names, joints, turned = skeleton.names, tuple(range(len(skeleton))), world
+        path = motion.root_position
+        numbers = tuple(rest.index(name) for name in names)
+    else:
+        bones = {r: n for r, n in zip(skeleton.roles, skeleton.names, strict=True) if n in rig.data.bones}
+        used = mapping.of(rig)
+        target = target_of(rig, bones, "clinical", limits_of(rig, bones.values()))
+        if np.abs(target.skeleton.rest_matrices()[:, :3, :3] - skeleton.rest_matrices()[:, :3, :3]).max() > _SAME:
+            raise RigError(f"{rig.name} is not the armature that was solved: its bones rest otherwise")
+        numbers, joints = target.bones, target.joints
+        names = tuple(rest.names[bone] for bone in numbers)
+        turned = retarget.bone_orientations(target, world)
+        path = retarget.root_path(target, motion, world)
+        switches, travel = switches_of(rig, used.family), used.travel
+        set_switches(rig, switches)
+    if is_own(rig, skeleton) and tuple(rest.parents[bone] for bone in numbers) == tuple(
+        -1 if parent < 0 else numbers[parent] for parent in skeleton.parents
+    ):
+        own = motion.rotations  # nothing lies between or above
+    else:
+        own = retarget.in_spaces(turned, spaces(rig, rest, numbers))
+    channels = _locations(rig, names[0], path, travel)
+    for number, name in enumerate(names):
+        channels.append(Channel(name, *rotation_channel(rig.pose.bones[name], own[:, number])))
+    orientation = {name: turned[:, number] for number, name in enumerate(names)}
+    return Pose(channels, dict(zip(names, joints, strict=True)), orientation, switches)
+
+
+def switches_of(rig: bpy.types.Object, family: str) -> tuple[Switch, ...]:
+    """Return the properties of a family of rigs that an armature has."""
+    known = families.with_key(family)
+    there = rig.pose.bones
+    return tuple(s for s in (known.switches if known else ()) if s.bone in there and s.key in there[s.bone])
+
+
+def set_switches(rig: bpy.types.Object, switches: tuple[Switch, ...]) -> None:
+    """Set custom properties of bones, each as the kind of number that it is."""
+    for switch in switches:
+        bone = rig.pose.bones[switch.bone]
+        bone[switch.key] = type(bone[switch.key])(switch.value)
+    if switches:
+        rig.update_tag()
+        bpy.context.view_layer.update()
+
+
+def rotation_channel(bone: bpy.types.PoseBone, quaternions: np.ndarray) -> tuple[str, np.ndarray]:
+    """Return the property that turns a bone, and its values [T, C] for [T, 4] quaternions wxyz."""
+    if bone.rotation_mode == "QUATERNION":
+        return ".rotation_quaternion", quaternions
+    if bone.rotation_mode == "AXIS_ANGLE":
+        return ".rotation_axis_angle", axis_angle_curves(quaternions)
+    return ".rotation_euler", euler_curves(quaternions, bone.rotation_mode)
+
+
+def _locations(rig: bpy.types.Object, root: str, path: np.ndarray, travel: str) -> list[Channel]:
+    """Return the channels that take the body along a path [T, 3] of the root's head in the world, metres."""
+    axes, base = location_space(rig, root)
+    found = []
+    if travel:
+        above = [bone.name for bone in rig.pose.bones[root].parent_recursive]
+        if travel not in above:
+            raise RigError(f"{rig.name}: the bone {travel!r} that should travel does not carry {root!r}; see Bones")
+        floor = path - base
+        floor = floor * [1.0, 1.0, 0.0]
+        own, _ = location_space(rig, travel)
+        found.append(Channel(travel, ".location", np.linalg.solve(own, floor.T).T))
+        path = path - floor
+    found.append(Channel(root, ".location", np.linalg.solve(axes, (path - base).T).T))
+    return found
+
+
+def what_was_set(pose: Pose) -> list[str]:
+    """Return what was set so that the keyed bones move the body, in a line; nothing where nothing was."""
+    words = dict.fromkeys(switch.words for switch in pose.switches)
+    return [f"set and keyed on the rig: {', '.join(words)}"] if words else []
+
+
+def what_holds(rig: bpy.types.Object, pose: Pose, frames: np.ndarray) -> list[str]:
+    """Return why bones are not where their keys take them, one line each; mostly nothing.
+
+    Args:
+        rig: The armature with its keys. pose: What was keyed. frames: [T] scene frames of the keys.
+    """
+    scene = bpy.context.scene
+    now = scene.frame_current, scene.frame_subframe
+    off: dict[str, float] = {}
+    for number in np.unique(np.linspace(0, len(frames) - 1, _LOOKS).astype(int)):
+        scene.frame_set(int(np.floor(frames[number])), subframe=float(frames[number] % 1.0))
+        evaluated = rig.evaluated_get(bpy.context.evaluated_depsgraph_get())
+        for name, turned in pose.turned.items():
+            shown = rotation(np.array((evaluated.matrix_world @ evaluated.pose.bones[name].matrix).to_3x3()))
+            chord = np.linalg.norm(shown - turned[number]) / np.sqrt(8)
+            off[name] = max(off.get(name, 0.0), float(np.degrees(2 * np.arcsin(min(chord, 1.0)))))
+    scene.frame_set(now[0], subframe=now[1])
+    lines = []
+    for name, angle in off.items():
+        holding = active_constraints(rig.pose.bones[name])
+        if angle > _FOLLOWS and holding:
+            kinds = ", ".join(repr(constraint.name) for constraint in holding)
+            lines.append(f"the bone {name!r} is held by its constraints ({kinds}): mute them, or map another bone")
+    if not lines and off and max(off.values()) > _FOLLOWS:
+        worst = max(off, key=lambda name: off[name])
+        lines.append(
+            f"the bone {worst!r} is {off[worst]:.0f} degrees from its keys: a driver, a constraint above it or an NLA "
+            "track moves it too"
+        )
+    return lines
