@@ -1,30 +1,35 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The client: streams a video to a server and brings the takes back, through lost connections and dead servers.
 
-Every frame stays here until the server has worked it through. A connection that breaks is made anew and goes on
-where the server stands; a session that is gone with its server begins again at the first frame. The result waits
-at the server until it is acknowledged, so nothing is solved twice.
+Keypoints of a take go the same way, to be solved again with other settings. Every frame stays here until the server
+has worked it through. A connection that breaks is made anew and goes on where the server stands; a session that is gone
+with its server begins again at the first frame. The result waits at the server until it is acknowledged, so nothing is
+solved twice.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator
+from typing import Any
 
 from .ahead import READ_AHEAD, ahead
+from .cargo import Cargo, KeypointsCargo, Piece, VideoCargo
 from .connection import Connection
 from .errors import Cancelled, Video2RigError
-from .frames import Frame, VideoSource, fitted
+from .frames import VideoSource
 from .link import CONTROL, FRAMES, Link, Pulse, ServerError, Timing, Unreachable, Welcome, greet, probe
 from .progress import Progress, Teller
-from .settings import Settings
+from .seen import Seen
+from .settings import Settings, SettingsError
 from .skeleton import Skeleton
-from .take import Take, unpack_all
+from .take import Take, TakeError, unpack_all
 from .wire import Limits, Message, WireError, encode
 
-__all__ = ["Progress", "ServerError", "Timing", "Unreachable", "Welcome", "probe", "solve"]
+__all__ = ["Progress", "ServerError", "Timing", "Unreachable", "Welcome", "probe", "solve", "solve_again"]
 
 
 def solve(
@@ -56,8 +61,81 @@ def solve(
         ServerError: The server refuses, or the solve failed there.
         VideoError: The video cannot be read.
     """
-    return _Solve(source, settings, skeleton, connection, progress, cancelled, restart, timing or Timing()).run()
+    cargo = VideoCargo(source)
+    return _Solve(cargo, settings, skeleton, connection, progress, cancelled, restart, timing or Timing()).run()
 
+
+def solve_again(
+    take: Take,
+    settings: Settings,
+    connection: Connection,
+    *,
+    progress: Callable[[Progress], None],
+    cancelled: threading.Event,
+    restart: Callable[[], Connection] | None = None,
+    timing: Timing | None = None,
+    skeleton: Skeleton | None = None,
+) -> Take:
+    """Have a server solve the keypoints of a take anew, without the video.
+
+    Which detector saw whom is the take's and stays, whatever the settings say. Where the take is one of everyone's in
+    its video, the camera stays too, so that all still stand in one world; the settings of the camera are not used then.
+
+    Args:
+        take: What was solved. settings: What the user chose now. skeleton: What to solve; None has the server measure
+            the person again. The rest: See :func:`solve`.
+
+    Raises:
+        TakeError: The take does not tell what the server must know of its video.
+        Cancelled, Unreachable, ServerError: See :func:`solve`.
+    """
+    before = take.motion.provenance
+    cargo = KeypointsCargo(Seen.of(take), video_facts(take))
+    settings = as_seen(take, settings)
+    work = _Solve(cargo, settings, skeleton, connection, progress, cancelled, restart, timing or Timing())
+    takes = work.run()
+    if len(takes) != 1:
+        raise WireError(f"the server sent {len(takes)} takes for the keypoints of one person")
+    (new,) = takes
+    kept = {"people": before["people"]} if "people" in before else {}
+    seeing, solving = before.get("weights"), new.motion.provenance.get("weights")
+    if isinstance(seeing, dict) and isinstance(solving, dict):
+        # the detector's stay true; a network that solved before, and not now, has no part in this motion
+        kept["weights"] = {name: seeing[name] for name in seeing if name not in _SOLVING} | solving
+    motion = dataclasses.replace(new.motion, provenance={**new.motion.provenance, **kept})
+    return dataclasses.replace(new, motion=motion, video=take.video)
+
+
+def as_seen(take: Take, settings: Settings) -> Settings:
+    """Return settings with those that tell what was seen in the video, and of whom, as they are in the take.
+
+    Raises:
+        TakeError: The take's own are none that this version knows.
+    """
+    before = take.motion.provenance.get("settings")
+    if not isinstance(before, dict):
+        return settings
+    seen = {name: before[name] for name in ("detector", "person") if name in before}
+    try:
+        return dataclasses.replace(settings, **seen)
+    except SettingsError as error:
+        raise TakeError(f"take: made with what this version does not know ({error})") from error
+
+
+def video_facts(take: Take) -> dict[str, Any]:
+    """Return what a server must know of a take's video.
+
+    Raises:
+        TakeError: The take does not tell it.
+    """
+    names = ("name", "width", "height", "fps", "frame_count", "duration")
+    if absent := [name for name in names if name not in take.video]:
+        raise TakeError(f"take: does not tell {', '.join(absent)} of its video; solve the video itself")
+    return {name: take.video[name] for name in names}
+
+
+_SOLVING = ("kinematic_regressor",)
+"""Networks that take part in a solve, by their names among the weights."""
 
 _FREE_SECONDS = 2.0
 """How long a cancelled client waits to hear that its session is freed."""
@@ -72,7 +150,7 @@ class _Solve:
 
     def __init__(
         self,
-        source: VideoSource,
+        cargo: Cargo,
         settings: Settings,
         skeleton: Skeleton | None,
         connection: Connection,
@@ -81,15 +159,15 @@ class _Solve:
         restart: Callable[[], Connection] | None,
         timing: Timing,
     ) -> None:
-        self._source, self._settings, self._skeleton, self._connection = source, settings, skeleton, connection
+        self._cargo, self._settings, self._skeleton, self._connection = cargo, settings, skeleton, connection
         self._cancelled, self._restart, self._timing = cancelled, restart, timing
-        self._tell = Teller(progress, source.info.frame_count)
+        self._tell = Teller(progress, cargo.count(Limits()))
         self._losses = 0
         self._beginnings = 0
         self._live = False
         self._lost_since: float | None = None
         self._limits = Limits()
-        self._frames: Generator[tuple[Frame, float], None, None] | None = None
+        self._frames: Generator[Piece, None, None] | None = None
         self._forget()
 
     def _forget(self) -> None:
@@ -97,7 +175,7 @@ class _Solve:
         self._session = ""
         self._credit = 1
         self._close_frames()
-        self._frames = ahead(self._fitted(), READ_AHEAD)
+        self._frames = ahead(self._pieces(), READ_AHEAD)
         self._read = 0
         self._noticed = 0
         self._window: deque[tuple[int, list[bytes | memoryview]]] = deque()
@@ -128,7 +206,7 @@ class _Solve:
             except Unreachable as error:
                 self._recover(error)
             except _SessionGone:
-                self._again("the server no longer has this video")
+                self._again(f"the server no longer has {self._cargo.noun}")
 
     def _connected(self) -> list[Take]:
         with Link(self._connection) as link:
@@ -148,8 +226,8 @@ class _Solve:
             link.send(CONTROL, encode("resume", session=self._session))
         else:
             skeleton = {} if self._skeleton is None else self._skeleton.to_json()
-            facts = self._source.info.facts()
-            request = encode("open", settings=self._settings.to_json(), video=facts, skeleton=skeleton)
+            facts, seen = self._cargo.facts, self._cargo.seen
+            request = encode("open", settings=self._settings.to_json(), video=facts, skeleton=skeleton, seen=seen)
             if len(request[0]) > self._limits.open_bytes:
                 raise WireError(
                     f"settings and skeleton take {len(request[0])} bytes; the server takes {self._limits.open_bytes}"
@@ -182,8 +260,8 @@ class _Solve:
         """Send what there is credit for, heed what arrives, until the result is there."""
         pulse = Pulse(link, self._timing, self._session, self._cursor)
         finished = False
-        self._tell.frames = self._read if self._frames is None else self._source.info.frame_count
-        self._tell.stage("detecting", self._acknowledged)
+        self._tell.frames = self._read if self._frames is None else self._cargo.count(self._limits)
+        self._tell.stage(self._cargo.stage, self._acknowledged)
         while True:
             self._check_cancelled()
             busy = self._cursor - self._acknowledged < self._credit and self._send_frame(link)
@@ -210,36 +288,23 @@ class _Solve:
         self._cursor = index + 1
         return True
 
-    def _fitted(self) -> Generator[tuple[Frame, float], None, None]:
-        """Yield the video's frames as small as this server wants them, with their scale."""
-        for frame in self._source.frames():
-            yield fitted(frame, self._limits.max_side)
+    def _pieces(self) -> Generator[Piece, None, None]:
+        """Yield what is sent, as this server wants it: its limits are known once the first piece is asked for."""
+        yield from self._cargo.pieces(self._limits)
 
     def _read_frame(self) -> bool:
         if self._frames is None:
             return False
         read = next(self._frames, None)
-        for notice in self._source.notices[self._noticed :]:
+        for notice in self._cargo.notices[self._noticed :]:
             self._tell.notice(notice)
-        self._noticed = len(self._source.notices)
+        self._noticed = len(self._cargo.notices)
         if read is None:
             self._frames = None
             self._tell.frames = self._read
             return False
-        frame, scale = read
-        if frame.index >= self._limits.frames:
-            raise ServerError(
-                f"{self._source.info.path}: has more than {self._limits.frames} frames, the most that this server takes"
-            )
-        parts = encode(
-            "frame",
-            {"image": frame.image},
-            session=self._session,
-            index=frame.index,
-            time=frame.time,
-            scale=scale,
-        )
-        self._window.append((frame.index, parts))
+        parts = encode(read.kind, read.arrays, session=self._session, **read.fields)
+        self._window.append((self._read, parts))
         self._read += 1
         return True
 
@@ -256,7 +321,7 @@ class _Solve:
                 self._acknowledged = message["next_index"]
                 while self._window and self._window[0][0] < self._acknowledged:
                     self._window.popleft()
-                self._tell.detected(self._acknowledged)
+                self._tell.step(self._cargo.stage, self._acknowledged, self._tell.frames)
         if message.type == "pong":
             pulse.heard(message)
         elif message.type == "progress":
@@ -301,7 +366,7 @@ class _Solve:
         self._beginnings += 1
         if self._beginnings > self._timing.losses:
             raise Unreachable(f"{why}, for the {self._beginnings}th time; gave up. The server's own log says more")
-        self._tell.notice(f"{why}; sending the video again from its first frame")
+        self._tell.notice(f"{why}; sending {self._cargo.again}")
         self._forget()
 
     def _recover(self, error: Unreachable) -> None:

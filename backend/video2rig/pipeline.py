@@ -26,6 +26,7 @@ from .keypoints import KEYPOINT_SETS, Keypoints, has_site, sites
 from .person import PersonError
 from .presence import clarity
 from .regression import Regressor
+from .seen import Seen
 from .settings import Settings
 from .skeleton import Skeleton
 from .solving import StageProgress, solve_keypoints
@@ -238,17 +239,59 @@ class Pipeline:
         return people[:MAX_PEOPLE]
 
     def _provenance(self) -> dict[str, Any]:
-        return {
-            "video2rig": __version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "device": str(self._backend.device),
+        made = _provenance(self._settings, self._backend, self._skeleton)
+        return made | {
             "people": 0 if self._stream is None else self._stream.seen(),
-            "weights": catalogue.digests(self._settings.detector)
-            | ({} if self._regressor is None else {REGRESSOR: weights.digests(REGRESSOR)}),
-            "settings": self._settings.to_json(),
-            "proportions": "measured" if self._skeleton is None else "the armature's own",
+            "weights": catalogue.digests(self._settings.detector) | made["weights"],
         }
+
+
+def solve_seen(
+    seen: Seen,
+    settings: Settings,
+    video: dict[str, Any],
+    backend: Backend,
+    progress: StageProgress = lambda stage, done, total: None,
+    skeleton: Skeleton | None = None,
+) -> Take:
+    """Solve keypoints of a video that was solved before; no detector is asked for.
+
+    Args:
+        seen: The keypoints. settings: What the user chose; `detector` and `person` are not used here.
+        video: Facts about it. backend: The networks.
+        skeleton: What to solve, with its own proportions; None takes the default human and measures the person.
+
+    Raises:
+        NobodySeen: No frame shows the person.
+        SkeletonError: The skeleton lacks a joint that keypoints sit on.
+        Video2RigError: The regression network cannot be had, or it knows none of the keypoints.
+    """
+    if skeleton is not None:
+        sites(skeleton, tuple(filter(has_site, seen.keypoints.names)))
+    return solve_keypoints(
+        seen.keypoints,
+        settings,
+        dict(video),
+        _provenance(settings, backend, skeleton),
+        progress,
+        skeleton,
+        backend.regressor if settings.regression else None,
+        world=seen.world,
+        person=seen.person,
+    )
+
+
+def _provenance(settings: Settings, backend: Backend, skeleton: Skeleton | None) -> dict[str, Any]:
+    """Return how a motion is made from keypoints."""
+    return {
+        "video2rig": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "device": str(backend.device),
+        "weights": {REGRESSOR: weights.digests(REGRESSOR)} if settings.regression else {},
+        "settings": settings.to_json(),
+        "proportions": "measured" if skeleton is None else "the armature's own",
+    }
 
 
 def _noted(progress: StageProgress, note: str) -> StageProgress:

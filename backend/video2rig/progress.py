@@ -13,7 +13,7 @@ class Progress(NamedTuple):
     """How far a solve is.
 
     Attributes:
-        stage: "connecting", "preparing", "detecting", or a stage of the solver.
+        stage: "connecting", "preparing", "detecting", "sending", or a stage of the solver.
         done, total: Frames, or steps of that stage; total is 0 where it is not known.
         fps: Frames (or steps) a second, lately.
         seconds_left: Of this stage, or None.
@@ -56,10 +56,6 @@ class Teller:
         else:
             self._total = total
             self._mark(done)
-
-    def detected(self, done: int) -> None:
-        """Tell how many frames are worked through."""
-        self.step("detecting", done, self.frames)
 
     def notice(self, text: str) -> None:
         """Tell the user a line."""

@@ -19,10 +19,12 @@ from .connection import Connection, ConnectionFileError, default_path, is_loopba
 from .errors import Video2RigError
 from .link import Unreachable, probe
 from .parent import is_running
+from .seen import Seen
 from .session import PipelineFactory, SolvingPipeline
 from .settings import Settings
 from .skeleton import Skeleton
 from .switchboard import ServeError, Switchboard
+from .take import Take
 from .wire import Limits
 
 log = logging.getLogger(__name__)
@@ -107,15 +109,35 @@ class TorchPipelines:
         self._choice = device
         self.device = resolve_device(device)[1]
         self._backends: dict[str, Any] = {}
+        self._lock = threading.Lock()  # one session may detect while another one solves again
 
     def __call__(self, settings: Settings, video: dict[str, Any], skeleton: Skeleton | None) -> SolvingPipeline:
         """Return a pipeline for one video; called by one session at a time."""
-        from .pipeline import Backend, Pipeline
+        from .pipeline import Pipeline
 
-        choice = self._choice if settings.device == "auto" else settings.device
-        if choice not in self._backends:
-            self._backends[choice] = Backend(choice)
-        return Pipeline(settings, video, self._backends[choice], skeleton)
+        return Pipeline(settings, video, self._backend(settings), skeleton)
+
+    def again(
+        self,
+        settings: Settings,
+        video: dict[str, Any],
+        skeleton: Skeleton | None,
+        seen: Seen,
+        progress: Callable[[str, int, int], None],
+    ) -> Take:
+        """Solve keypoints; called by one session at a time. See `pipeline.solve_seen`."""
+        from .pipeline import solve_seen
+
+        return solve_seen(seen, settings, video, self._backend(settings), progress, skeleton)
+
+    def _backend(self, settings: Settings) -> Any:
+        from .pipeline import Backend
+
+        with self._lock:
+            choice = self._choice if settings.device == "auto" else settings.device
+            if choice not in self._backends:
+                self._backends[choice] = Backend(choice)
+            return self._backends[choice]
 
 
 def _refuse_second(path: Path) -> None:

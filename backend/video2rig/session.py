@@ -14,8 +14,11 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from .camera import Camera, CameraError
 from .errors import Video2RigError
+from .keypoints import KEYPOINT_SETS, Keypoints, KeypointsError
 from .link import CONTROL, FRAMES
+from .seen import MAX_PERSON, Seen
 from .settings import Settings
 from .skeleton import Skeleton, SkeletonError
 from .take import Take, pack_all
@@ -27,6 +30,8 @@ MAX_SIDE_OF_SOURCE = 1 << 16
 MAX_METRES = 1000.0
 """No bone of a skeleton is longer, or further away."""
 MAX_NAME = 256
+MAX_PIXELS = 1e6
+"""No keypoint lies further from the picture's corner."""
 PUSH_SECONDS = 0.5
 """A push should not take longer: progress, cancel and other sessions wait for its end."""
 PROGRESS_SECONDS = 0.1
@@ -47,11 +52,20 @@ class SolvingPipeline(Protocol):
 
 
 class PipelineFactory(Protocol):
-    """Makes a pipeline a session; `device` tells users what computes."""
+    """Makes a pipeline a session, or solves keypoints; `device` tells users what computes."""
 
     device: str
 
     def __call__(self, settings: Settings, video: dict[str, Any], skeleton: Skeleton | None) -> SolvingPipeline: ...
+
+    def again(
+        self,
+        settings: Settings,
+        video: dict[str, Any],
+        skeleton: Skeleton | None,
+        seen: Seen,
+        progress: Callable[[str, int, int], None],
+    ) -> Take: ...
 
 
 class Refusal(Exception):
@@ -80,6 +94,14 @@ class _Stopped(Exception):
     """The session was cancelled or dropped."""
 
 
+class _Asked(NamedTuple):
+    """Of whom keypoints come: the fields of `Seen`."""
+
+    keypoint_set: str
+    person: int
+    world: Camera | None
+
+
 class _Pushed(NamedTuple):
     time: float
     scale: float
@@ -87,14 +109,14 @@ class _Pushed(NamedTuple):
 
 
 class Session:
-    """Frames of one video on their way to a take of each person.
+    """Frames of one video on their way to a take of each person, or the keypoints of one person to a take.
 
     The thread that owns the sockets calls everything here; the worker tells it what to send through `post`.
 
     Attributes:
         name: The secret name that its client uses.
         peers: Routing id of the client by channel, as last heard.
-        received, processed: Frames that arrived, and that were worked through.
+        received, processed: Frames (or messages with keypoints) that arrived, and that were worked through.
         state: "receiving", "solving", "done", "failed" or "stopped".
         outcome: Channel and message with the takes or the error, once there is one.
         last_heard: When the client was last heard of (monotonic seconds).
@@ -106,6 +128,7 @@ class Session:
         settings: Settings,
         video: dict[str, Any],
         skeleton: dict[str, Any],
+        seen: dict[str, Any],
         factory: PipelineFactory,
         limits: Limits,
         turns: Turns,
@@ -120,12 +143,14 @@ class Session:
         self.last_heard = time.monotonic()
         self._settings, self._video, self._factory = settings, check_video(video, limits), factory
         self._skeleton = check_skeleton(skeleton, limits)
+        self._asked = check_seen(seen)
         self._limits, self._turns, self._post = limits, turns, post
-        self._queue: queue.Queue[_Pushed | None] = queue.Queue()
+        self._queue: queue.Queue[_Pushed | Keypoints | None] = queue.Queue()
         self._stop = threading.Event()
         self._most = 1
         self._shape: tuple[int, ...] | None = None
         self._last_time = -float("inf")
+        self._count = 0
         self._finished = False
         self._thread = threading.Thread(target=self._work, name=f"session {name[:6]}", daemon=True)
         self._thread.start()
@@ -141,14 +166,10 @@ class Session:
         Raises:
             Refusal: It is out of turn, beyond the credit or the limits, or not a picture like the others.
         """
-        if index < self.received or self.state in ("done", "failed", "stopped"):
+        if not self._is_due(index):
             return
-        if self._finished:
-            raise Refusal("order", f"frame {index} came after the video was finished with {self.received} frames")
-        if index > self.received:
-            raise Refusal("order", f"frame {index} came where frame {self.received} was due")
-        if self.received - self.processed >= self._limits.credit:
-            raise Refusal("credit", f"frame {index} is beyond the credit of {self._limits.credit} frames")
+        if self._asked is not None:
+            raise Refusal("frame", f"frame {index} came where keypoints were announced")
         if self.received >= self._limits.frames:
             raise Refusal("limit", f"more than {self._limits.frames} frames; cut the video into parts")
         image = arrays.get("image")
@@ -169,6 +190,64 @@ class Session:
         self._shape, self._last_time = image.shape, moment
         self.received += 1
         self._queue.put(_Pushed(moment, scale, image))
+
+    def keypoints(self, index: int, arrays: dict[str, np.ndarray]) -> None:
+        """Take the keypoints of the next frames; those that were sent again are ignored.
+
+        Args:
+            index: Of the message. arrays: ``positions``, ``confidence``, ``times`` and, for all messages or none,
+                ``world``, as `Keypoints` has them.
+
+        Raises:
+            Refusal: They are out of turn, beyond the credit or the limits, or no keypoints.
+        """
+        if not self._is_due(index):
+            return
+        if self._asked is None:
+            raise Refusal("keypoints", "keypoints came where frames were announced")
+        if set(arrays) | {"world"} != {"positions", "confidence", "times", "world"}:
+            raise Refusal("keypoints", "keypoints: expected the arrays positions, confidence, times, and maybe world")
+        try:
+            part = Keypoints(
+                self._asked.keypoint_set,
+                arrays["positions"],
+                arrays["confidence"],
+                arrays["times"],
+                arrays.get("world"),
+            )
+        except (KeypointsError, ValueError, TypeError) as error:
+            raise Refusal("keypoints", str(error)) from error
+        shape = (part.world is not None,)
+        if not len(part.times) or (self._shape is not None and self._shape != shape):
+            raise Refusal("keypoints", f"keypoints {index}: no frames, or world positions for some frames alone")
+        if not part.times[0] > self._last_time:
+            raise Refusal("keypoints", f"keypoints {index}: their times must follow those before")
+        if self._count + len(part.times) > self._limits.frames:
+            raise Refusal("limit", f"more than {self._limits.frames} frames; cut the video into parts")
+        certain = part.confidence > 0
+        far = np.abs(part.positions[certain]).max(initial=0.0) > MAX_PIXELS
+        if far or (part.world is not None and np.abs(part.world[certain]).max(initial=0.0) > MAX_METRES):
+            raise Refusal("limit", f"keypoints {index}: one is beyond {MAX_PIXELS:g} pixels or {MAX_METRES:g} m")
+        self._shape, self._last_time = shape, float(part.times[-1])
+        self._count += len(part.times)
+        self.received += 1
+        self._queue.put(part)
+
+    def _is_due(self, index: int) -> bool:
+        """Tell whether a frame, or a message with keypoints, is the next one; false where it was sent again.
+
+        Raises:
+            Refusal: It is out of turn, or beyond the credit.
+        """
+        if index < self.received or self.state in ("done", "failed", "stopped"):
+            return False
+        if self._finished:
+            raise Refusal("order", f"frame {index} came after the video was finished with {self.received} frames")
+        if index > self.received:
+            raise Refusal("order", f"frame {index} came where frame {self.received} was due")
+        if self.received - self.processed >= self._limits.credit:
+            raise Refusal("credit", f"frame {index} is beyond the credit of {self._limits.credit} frames")
+        return True
 
     def finish(self, frames: int) -> None:
         """Take note that no frame follows; the solve begins when all are worked through.
@@ -224,6 +303,8 @@ class Session:
     def _run(self) -> tuple[list[Take], list[str]]:
         report = self._reporter()
         report("preparing", 0, 0)  # the first session loads the networks
+        if self._asked is not None:
+            return [self._again(self._asked, report)], []
         with self._turn(self._turns.detecting):
             pipeline = self._factory(self._settings, self._video, self._skeleton)
         for batch in self._batches():
@@ -233,25 +314,51 @@ class Session:
                 began = time.monotonic()
                 pipeline.push(images, times, batch[0].scale)
                 self._adapt(time.monotonic() - began)
-            self.processed += len(batch)
-            credit = self._limits.credit
-            self._post(self, CONTROL, encode("ack", session=self.name, next_index=self.processed, credit=credit))
+            self._acknowledge(len(batch))
         with self._turn(self._turns.detecting):
             pipeline.finish()
         self.state = "solving"
         with self._turn(self._turns.solving):
             return pipeline.solve(report), pipeline.notices
 
+    def _again(self, asked: _Asked, report: Callable[[str, int, int], None]) -> Take:
+        parts: list[Keypoints] = []
+        while (item := self._queue.get()) is not None:
+            self._check()
+            assert isinstance(item, Keypoints)
+            parts.append(item)
+            self._acknowledge(1)
+        self._check()
+        self.state = "solving"
+        worlds = [part.world for part in parts if part.world is not None]
+        keypoints = Keypoints(
+            asked.keypoint_set,
+            np.concatenate([part.positions for part in parts]),
+            np.concatenate([part.confidence for part in parts]),
+            np.concatenate([part.times for part in parts]),
+            np.concatenate(worlds) if worlds else None,
+        )
+        seen = Seen(keypoints, asked.person, asked.world)
+        with self._turn(self._turns.solving):
+            return self._factory.again(self._settings, self._video, self._skeleton, seen, report)
+
+    def _acknowledge(self, count: int) -> None:
+        self.processed += count
+        credit = self._limits.credit
+        self._post(self, CONTROL, encode("ack", session=self.name, next_index=self.processed, credit=credit))
+
     def _batches(self) -> Iterator[list[_Pushed]]:
         """Yield frames as they arrive, several at a time if they wait, of one scale."""
         while (item := self._queue.get()) is not None:
             self._check()
+            assert isinstance(item, _Pushed)
             batch = [item]
             for _ in range(min(self._queue.qsize(), self._most - 1)):
                 item = self._queue.get()
                 if item is None:
                     yield batch
                     return
+                assert isinstance(item, _Pushed)
                 if item.scale != batch[0].scale:
                     yield batch
                     batch = []
@@ -340,3 +447,27 @@ def check_skeleton(data: dict[str, Any], limits: Limits) -> Skeleton | None:
     if max(np.abs(skeleton.offset).max(), skeleton.length.max()) > MAX_METRES:
         raise Refusal("limit", f"skeleton: a bone is longer than {MAX_METRES:g} m, or further away")
     return skeleton
+
+
+def check_seen(data: dict[str, Any]) -> _Asked | None:
+    """Return of whom keypoints are announced; None, for an empty object, announces frames.
+
+    Raises:
+        Refusal: An entry is absent, unknown, or cannot be.
+    """
+    if not data:
+        return None
+    names = ("keypoint_set", "person", "camera")
+    if set(data) != set(names):
+        raise Refusal("seen", f"seen: expected exactly the entries {', '.join(names)}")
+    keypoint_set, person, camera = (data[name] for name in names)
+    if not isinstance(keypoint_set, str) or keypoint_set not in KEYPOINT_SETS:
+        raise Refusal("seen", f"seen: no keypoint set {str(keypoint_set)[:40]!r}; there are {', '.join(KEYPOINT_SETS)}")
+    if type(person) is not int or not 1 <= person <= MAX_PERSON:
+        raise Refusal("seen", f"seen: person is {str(person)[:40]}; it must lie between 1 and {MAX_PERSON}")
+    if camera == {}:
+        return _Asked(keypoint_set, person, None)
+    try:
+        return _Asked(keypoint_set, person, Camera.from_json(camera))
+    except (CameraError, OverflowError) as error:
+        raise Refusal("seen", str(error)) from error

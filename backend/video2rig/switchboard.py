@@ -39,7 +39,7 @@ CLOSE_SECONDS = 3.0
 """For the workers to come to their next step at the end."""
 
 _WAKE = "inproc://wake"
-_REQUESTS = ("hello", "open", "resume", "ping", "cancel", "frame", "finish", "done")
+_REQUESTS = ("hello", "open", "resume", "ping", "cancel", "frame", "keypoints", "finish", "done")
 
 
 class ServeError(Video2RigError):
@@ -168,7 +168,7 @@ class Switchboard:
 
     def _handle(self, channel: str, peer: bytes, message: Message) -> None:
         kind = message.type
-        wanted = FRAMES if kind in ("frame", "finish", "done") else CONTROL
+        wanted = FRAMES if kind in ("frame", "keypoints", "finish", "done") else CONTROL
         if kind not in _REQUESTS or channel != wanted:
             raise Refusal("malformed", f"a {kind} message does not belong on the {channel} socket of a server")
         if kind == "hello":
@@ -200,6 +200,8 @@ class Switchboard:
         match message.type:
             case "frame":
                 session.frame(message["index"], message["time"], message["scale"], message.arrays)
+            case "keypoints":
+                session.keypoints(message["index"], message.arrays)
             case "finish":
                 session.finish(message["frames"])
                 self._send_outcome(session)
@@ -225,8 +227,8 @@ class Switchboard:
         except Video2RigError as error:
             raise Refusal("settings", str(error)) from error
         name = secrets.token_hex(16)
-        video, skeleton = message["video"], message["skeleton"]
-        session = Session(name, settings, video, skeleton, self._factory, self._limits, self._turns, self._post)
+        told = message["video"], message["skeleton"], message["seen"]
+        session = Session(name, settings, *told, self._factory, self._limits, self._turns, self._post)
         session.peers[CONTROL] = peer
         self._sessions[name] = session
         log.info("session %s: opened, %d of %d", name[:6], running + 1, self._limits.sessions)

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -114,9 +115,18 @@ class Take:
         Raises:
             FileError: The file cannot be written.
         """
-        header, arrays = self.pack()
         with replacing(Path(path)) as file:
-            np.savez_compressed(file, **{_HEADER: np.array(json.dumps(header))}, **arrays)
+            self._write(file)
+
+    def to_bytes(self) -> bytes:
+        """Return what :meth:`save` writes."""
+        file = io.BytesIO()
+        self._write(file)
+        return file.getvalue()
+
+    def _write(self, file: IO[bytes]) -> None:
+        header, arrays = self.pack()
+        np.savez_compressed(file, **{_HEADER: np.array(json.dumps(header))}, **arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> Take:
@@ -126,13 +136,29 @@ class Take:
             TakeError: There is no such file, or it is not a take.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-            header = json.loads(str(arrays.pop(_HEADER)))
+            return cls._read(path, str(path))
         except FileNotFoundError:
             raise TakeError(f"take: there is no file {path}") from None
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Take:
+        """Read what :meth:`to_bytes` returned.
+
+        Raises:
+            TakeError: It is not a take.
+        """
+        return cls._read(io.BytesIO(data), "what was kept")
+
+    @classmethod
+    def _read(cls, file: str | Path | IO[bytes], name: str) -> Take:
+        try:
+            with np.load(file, allow_pickle=False) as found:
+                arrays = {key: found[key] for key in found.files}
+            header = json.loads(str(arrays.pop(_HEADER)))
+        except FileNotFoundError:
+            raise
         except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise TakeError(f"take: {path} is not a take that `video2rig solve` wrote ({error})") from error
+            raise TakeError(f"take: {name} is not a take that `video2rig solve` wrote ({error})") from error
         return cls.unpack(header, arrays)
 
 

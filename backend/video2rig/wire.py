@@ -18,7 +18,7 @@ import numpy as np
 
 from .errors import Video2RigError
 
-PROTOCOL = 3
+PROTOCOL = 4
 """Raised when a peer of the older protocol would misread the newer one."""
 
 DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ("uint8", "int32", "int64", "float32", "float64")}
@@ -45,12 +45,13 @@ class Kind(NamedTuple):
 KINDS: dict[str, Kind] = {
     # client to server, control
     "hello": Kind({"package": str}),
-    "open": Kind({"settings": dict, "video": dict, "skeleton": dict}),
+    "open": Kind({"settings": dict, "video": dict, "skeleton": dict, "seen": dict}),
     "resume": Kind({"session": str}),
     "ping": Kind({"session": str}),
     "cancel": Kind({"session": str}),
     # client to server, frames
     "frame": Kind({"session": str, "index": int, "time": float, "scale": float}, arrays=True),
+    "keypoints": Kind({"session": str, "index": int}, arrays=True),
     "finish": Kind({"session": str, "frames": int}),
     "done": Kind({"session": str}),
     # server to client, control
@@ -66,6 +67,8 @@ KINDS: dict[str, Kind] = {
 }
 """A `session` of "" means none, an empty `skeleton` the default human. `next_index` of `ack` and `pong` counts the
 frames that were worked through, that of `opened` (like `received`) those that arrived: the client sends from there.
+A `seen` of {} announces frames. Else it is that of :meth:`seen.Seen.header`, and `keypoints` come in the place of
+frames, each with as many of the video's frames as its buffers may hold; all that counts frames counts these messages.
 `takes` are headers of :func:`take.pack_all`, `notices` lines for the user."""
 
 _RESERVED = ("v", "type", "arrays")

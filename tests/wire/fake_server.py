@@ -21,6 +21,7 @@ from video2rig.human import default_human
 from video2rig.keypoints import KEYPOINT_SETS, Keypoints
 from video2rig.motion import Motion
 from video2rig.person import PersonError
+from video2rig.seen import Seen
 from video2rig.server import serve
 from video2rig.settings import Settings
 from video2rig.skeleton import Skeleton
@@ -66,13 +67,7 @@ class FakePipeline:
 
     def solve(self, progress: Callable[[str, int, int], None]) -> list[Take]:
         assert self._finished, "a solve before the end of the video"
-        for step in range(STEPS):
-            progress("solving", step, STEPS)
-            time.sleep(self._solve_seconds / STEPS)
-        if self._settings.height == 2.5:
-            raise Video2RigError("nobody is this tall")
-        if self._settings.height == 2.4:
-            raise ZeroDivisionError("a defect")
+        pretend(self._settings, self._solve_seconds, progress)
         choice = self._settings.choice()
         if choice.kind == "number" and choice.number > PEOPLE:
             raise PersonError(f"there is no person {choice.number}; {PEOPLE} people were seen")
@@ -102,6 +97,35 @@ class FakePipeline:
         return Take(motion, keypoints, camera, self._video, number)
 
 
+def pretend(settings: Settings, seconds: float, progress: Callable[[str, int, int], None]) -> None:
+    """Take the time of a solve, and fail where the settings ask for it."""
+    for step in range(STEPS):
+        progress("solving", step, STEPS)
+        time.sleep(seconds / STEPS)
+    if settings.height == 2.5:
+        raise Video2RigError("nobody is this tall")
+    if settings.height == 2.4:
+        raise ZeroDivisionError("a defect")
+
+
+def solved_again(settings: Settings, video: dict[str, Any], skeleton: Skeleton | None, seen: Seen) -> Take:
+    """A take whose root rises by a metre for each hertz of smoothing, and whose camera stands 2 m further back."""
+    skeleton, frames = skeleton or SKELETON, len(seen.keypoints.times)
+    rotations = np.zeros((frames, len(skeleton), 4))
+    rotations[..., 0] = 1.0
+    motion = Motion(
+        skeleton,
+        seen.keypoints.times,
+        rotations,
+        np.tile([float(seen.person - 1), 0.0, settings.smoothing_hz or 0.0], (frames, 1)),
+        np.ones((frames, len(skeleton))),
+        provenance={"settings": settings.to_json(), "again": True},
+    )
+    camera = Camera.from_field_of_view(video["width"], video["height"], 1.0)
+    camera = camera.placed(camera.rotation, np.array([0.0, 0.0, 2.0]))
+    return Take(motion, seen.keypoints, seen.world or camera, video, seen.person)
+
+
 class FakeFactory:
     """Makes fake pipelines; `push_seconds` is the time that a frame takes, `solve_seconds` that of a solve."""
 
@@ -112,6 +136,17 @@ class FakeFactory:
 
     def __call__(self, settings: Settings, video: dict[str, Any], skeleton: Skeleton | None) -> FakePipeline:
         return FakePipeline(settings, video, self.push_seconds, self.solve_seconds, skeleton)
+
+    def again(
+        self,
+        settings: Settings,
+        video: dict[str, Any],
+        skeleton: Skeleton | None,
+        seen: Seen,
+        progress: Callable[[str, int, int], None],
+    ) -> Take:
+        pretend(settings, self.solve_seconds, progress)
+        return solved_again(settings, video, skeleton, seen)
 
 
 def main() -> int:

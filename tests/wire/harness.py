@@ -202,7 +202,7 @@ def await_message(link: Link, *wanted: str) -> Message:
 def open_session(link: Link, **changes: Any) -> str:
     """Open a session with plausible facts and return its name."""
     video = {"name": "v.mp4", "width": 64, "height": 48, "fps": 25.0, "frame_count": 10, "duration": 0.4} | changes
-    return ask(link, encode("open", settings={}, video=video, skeleton={}), "opened")["session"]
+    return ask(link, encode("open", settings={}, video=video, skeleton={}, seen={}), "opened")["session"]
 
 
 def frame_parts(session: str, index: int, image: np.ndarray | None = None, **changes: Any) -> list[Any]:

@@ -63,7 +63,7 @@ def test_an_address_that_cannot_be(shared_server, host):
         probe(dataclasses.replace(shared_server.connection, **ends), timeout=0.5)
 
 
-@pytest.mark.parametrize("old", [1, 2])
+@pytest.mark.parametrize("old", [1, 2, 3])
 def test_another_protocol_is_refused_with_both_versions(shared_server, old):
     header = json.loads(bytes(encode("hello", package="9.9.9")[0]))
     with Link(shared_server.connection) as link:
@@ -98,12 +98,16 @@ def human(**changes) -> dict:
         ({"skeleton": human(name="x" * 300)}, "a name is longer than 256"),
         ({"skeleton": human(length=1e6)}, "a bone is longer than 1000 m"),
         ({"skeleton": human(rom=[[1, -1]] * 3)}, "lower bound above its upper"),
+        ({"seen": {"keypoint_set": "blazepose_33", "person": 1}}, "expected exactly the entries keypoint_set"),
+        ({"seen": {"keypoint_set": "coco_3", "person": 1, "camera": {}}}, "no keypoint set 'coco_3'"),
+        ({"seen": {"keypoint_set": "blazepose_33", "person": 0, "camera": {}}}, "person is 0"),
+        ({"seen": {"keypoint_set": "blazepose_33", "person": 1, "camera": {"width": 3}}}, "camera: unreadable"),
         ({"skeleton": human(rest_rotation=[[[]] * 9])}, "skeleton"),
     ],
 )
 def test_a_bad_request_is_refused_in_one_line(shared_server, changes, text):
     video = {"name": "v", "width": 64, "height": 48, "fps": 25.0, "frame_count": 10, "duration": 0.4}
-    asked = {name: changes.get(name, {}) for name in ("settings", "skeleton")}
+    asked = {name: changes.get(name, {}) for name in ("settings", "skeleton", "seen")}
     request = encode("open", video=video | changes.get("video", {}), **asked)
     with Link(shared_server.connection) as link:
         if text is None:  # beyond what its sockets take
@@ -220,7 +224,7 @@ def test_the_server_survives_random_messages(shared_server, channel, parts):
 def test_deep_nesting_does_not_end_the_server(shared_server):
     video = {"name": "v", "width": 64, "height": 48, "fps": 25.0, "frame_count": 10, "duration": 0.4}
     for depth in range(100, 3000, 100):
-        header = {"v": PROTOCOL, "type": "open", "video": video, "settings": {"height": 7}, "skeleton": {}}
+        header = {"v": PROTOCOL, "type": "open", "video": video, "settings": {"height": 7}, "skeleton": {}, "seen": {}}
         parts = [json.dumps(header).replace(": 7", ": " + "[" * depth + "]" * depth).encode()]
         with Link(shared_server.connection) as link:
             assert "\n" not in ask(link, parts, "error")["message"]
@@ -267,7 +271,7 @@ def test_authorized_keys_let_a_client_in(start_server, tmp_path):
 def test_who_and_by_what_must_be_readable(shared_server, settings, says):
     video = {"name": "v", "width": 64, "height": 48, "fps": 25.0, "frame_count": 10, "duration": 0.4}
     with Link(shared_server.connection) as link:
-        error = ask(link, encode("open", settings=settings, video=video, skeleton={}), "error")
+        error = ask(link, encode("open", settings=settings, video=video, skeleton={}, seen={}), "error")
     assert error["code"] == "settings" and says in error["message"]
 
 
