@@ -20,6 +20,7 @@ from . import (
     panel,
     pick_person,
     preferences,
+    solve_again,
     worker,
 )
 
@@ -33,6 +34,7 @@ _CLASSES = (
     import_video.VIDEO2RIG_OT_cancel,
     import_video.VIDEO2RIG_FH_video,
     pick_person.VIDEO2RIG_OT_pick_person,
+    solve_again.VIDEO2RIG_OT_solve_again,
     panel.VIDEO2RIG_PT_main,
     bones_panel.VIDEO2RIG_OT_find_bones,
     bones_panel.VIDEO2RIG_OT_forget_bones,

@@ -24,7 +24,7 @@ from .core import presence, take_files
 from .core import settings as core_settings
 from .core.errors import Cancelled, Video2RigError
 from .core.launcher import find_backend_command
-from .import_video import progress_text
+from .follow_job import progress_text
 from .preferences import Wanted
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130

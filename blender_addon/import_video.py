@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """File > Import > Video to Armature, and a video dropped into the 3D view.
 
-In a window the operator is modal: a worker solves, a timer asks how far it is, Esc ends it. Nothing is added to the
-scene before the solve is over, so a cancelled one has nothing to undo. In background mode the same job runs in a
-blocking ``execute``.
+In a window the operator is modal, in background mode it waits: see `follow_job.py`.
 """
 
 from __future__ import annotations
@@ -13,27 +11,13 @@ from bpy.props import CollectionProperty, StringProperty
 from bpy.types import FileHandler, Operator
 
 from . import job, keyframes, options, read_rig, take_scene
-from .core.client import Progress
-from .core.errors import Cancelled, Video2RigError
+from .core.errors import Video2RigError
+from .follow_job import FollowJob
 
 EXTENSIONS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
-_TICK = 0.1  # seconds
 
 
-def progress_text(progress: Progress) -> str:
-    """Return progress as a user reads it."""
-    text = progress.stage.capitalize()
-    if progress.total:
-        text += f" {progress.done}/{progress.total}"
-    if progress.fps:
-        text += f", {progress.fps:.1f} fps"
-    if progress.seconds_left is not None:
-        minutes, seconds = divmod(round(progress.seconds_left), 60)
-        text += f", {minutes}:{seconds:02} left"
-    return text
-
-
-class VIDEO2RIG_OT_import_video(Operator):
+class VIDEO2RIG_OT_import_video(FollowJob, Operator):
     """Turn a video of people into animated armatures with joint limits"""
 
     bl_idname = "video2rig.import_video"
@@ -49,8 +33,6 @@ class VIDEO2RIG_OT_import_video(Operator):
         default=";".join(f"*{extension}" for extension in EXTENSIONS), options={"HIDDEN"}
     )
 
-    _job: job.Job | None = None
-    _timer: bpy.types.Timer | None = None
     _browsed = False
     _onto = ""  # name of the armature that is solved: pointers do not survive an undo in the meantime
 
@@ -68,45 +50,7 @@ class VIDEO2RIG_OT_import_video(Operator):
             # an operator that comes back from the file browser cannot become modal itself
             bpy.ops.video2rig.import_video("INVOKE_DEFAULT", filepath=self.filepath)
             return {"CANCELLED"}
-        try:
-            work = self._open(context)
-            takes = job.solve_blocking(work, lambda progress: None)
-            self._place(context, work, takes)
-        except Video2RigError as error:
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
-        return {"FINISHED"}
-
-    def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        """Follow the worker; leave everything else to Blender."""
-        work = self._job
-        if work is None:
-            return {"CANCELLED"}
-        if event.type == "ESC" and event.value == "PRESS":
-            work.cancel()
-            return {"RUNNING_MODAL"}
-        if event.type != "TIMER":
-            return {"PASS_THROUGH"}
-        if not work.done:
-            self._show(context, work)
-            return {"PASS_THROUGH"}
-        self._end(context)
-        try:
-            self._place(context, work, work.result())
-        except Cancelled:
-            self.report({"INFO"}, "Cancelled; the scene is as it was")
-            return {"CANCELLED"}
-        except Exception as error:
-            # whatever went wrong on the worker, the user reads it here and the scene is untouched
-            self.report({"ERROR"}, job.describe(error))
-            return {"CANCELLED"}
-        return {"FINISHED"}
-
-    def cancel(self, context: bpy.types.Context) -> None:
-        """Blender ends the operator: another file is opened, or the window closes."""
-        if self._job is not None:
-            self._job.cancel()
-            self._end(context)
+        return self._wait(context)
 
     def _path(self) -> str:
         if self.filepath:
@@ -123,38 +67,10 @@ class VIDEO2RIG_OT_import_video(Operator):
         return job.Job(path, chosen.settings_for(path), job.wanted_from_preferences(context), skeleton)
 
     def _start(self, context: bpy.types.Context) -> set[str]:
-        if job.current is not None:
-            self.report({"ERROR"}, "A video is being solved already; cancel it first, or wait")
-            return {"CANCELLED"}
-        try:
-            self._job = self._open(context)
-        except Video2RigError as error:
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
-        options.of(context).filepath = self.filepath
-        job.current = self._job
-        self._job.start()
-        manager = context.window_manager
-        self._timer = manager.event_timer_add(_TICK, window=context.window)
-        manager.modal_handler_add(self)
-        return {"RUNNING_MODAL"}
-
-    def _show(self, context: bpy.types.Context, work: job.Job) -> None:
-        for notice in work.take_notices():
-            self.report({"WARNING"}, notice)
-        text = "Cancelling" if work.cancelling else f"{progress_text(work.progress())} (Esc cancels)"
-        context.workspace.status_text_set(f"Video2Rig: {text}")
-        _redraw(context)
-
-    def _end(self, context: bpy.types.Context) -> None:
-        if self._timer is not None:
-            context.window_manager.event_timer_remove(self._timer)
-            self._timer = None
-        if context.workspace is not None:
-            context.workspace.status_text_set(None)
-        job.current = None
-        self._job = None
-        _redraw(context)
+        begun = super()._start(context)
+        if "RUNNING_MODAL" in begun:
+            options.of(context).filepath = self.filepath
+        return begun
 
     def _place(self, context: bpy.types.Context, work: job.Job, takes: list[take_scene.Take]) -> None:
         chosen = options.of(context)
@@ -175,13 +91,6 @@ class VIDEO2RIG_OT_import_video(Operator):
         self.report({"INFO"}, told + (f"; at the end of their range: {', '.join(stays)}" if stays else ""))
         if not bpy.app.background:
             look_through(context, placed.camera)
-
-
-def _redraw(context: bpy.types.Context) -> None:
-    for window in context.window_manager.windows:
-        for area in window.screen.areas:
-            if area.type == "VIEW_3D":
-                area.tag_redraw()
 
 
 def look_through(context: bpy.types.Context, camera: bpy.types.Object) -> None:

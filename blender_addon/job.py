@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One solve on a worker thread: what the window's modal operator and the blocking command line share.
+"""One solve on a worker thread: what the windows' modal operators and the blocking command line share.
 
 The worker touches nothing of Blender. It leaves its progress and, at last, takes or an error where the main
 thread finds them.
@@ -11,11 +11,12 @@ import atexit
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import bpy
 
 from . import preferences, read_rig
-from .core.client import Progress, solve
+from .core.client import Progress, solve, solve_again
 from .core.connection import Connection
 from .core.errors import Cancelled, Video2RigError
 from .core.frames import VideoSource, open_video
@@ -25,34 +26,20 @@ from .core.skeleton import Skeleton
 from .core.take import Take
 
 _server: LocalServer | None = None
-current: Job | None = None
+current: Solve | None = None
 """The job of this Blender's window; the panel shows it."""
 
 
-class Job:
-    """A video on its way to being a take of each person who is wanted.
+class Solve:
+    """Something on its way to being takes."""
 
-    Attributes:
-        source: The video, opened.
-    """
-
-    def __init__(
-        self, path: str | Path, settings: Settings, wanted: preferences.Wanted, skeleton: Skeleton | None = None
-    ) -> None:
-        """Open the video; nothing runs yet.
+    def __init__(self, settings: Settings, wanted: preferences.Wanted, skeleton: Skeleton | None) -> None:
+        """Start nothing yet.
 
         Args:
-            path: Of the video. settings: What the user chose. wanted: The server.
+            settings: What the user chose. wanted: The server.
             skeleton: What to solve; None takes the default human with the person's proportions.
-
-        Raises:
-            Video2RigError: There is no such video, it cannot be read, or several people are wanted on one armature.
         """
-        if skeleton is not None and settings.choice().kind == "everyone":
-            raise Video2RigError(
-                "everyone cannot be put on one armature; choose one person, or let each have a new armature"
-            )
-        self.source: VideoSource = open_video(path)
         self._settings = settings
         self._skeleton = skeleton
         self._wanted = wanted
@@ -116,24 +103,66 @@ class Job:
             connection = reach(self._wanted)
             if self._cancelled.is_set():
                 raise Cancelled("cancelled")
-            self._takes = solve(
-                self.source,
-                self._settings,
-                connection,
-                progress=self._report,
-                cancelled=self._cancelled,
-                restart=None if self._wanted.remote else lambda: reach(self._wanted),
-                skeleton=self._skeleton,
-            )
+            self._takes = self._solve(connection)
         except BaseException as error:
             # raised again on the main thread, where the user is
             self._error = error
+
+    def _solve(self, connection: Connection) -> list[Take]:
+        raise NotImplementedError
+
+    def _common(self) -> dict[str, Any]:
+        """Return what every request of the client takes."""
+        return {
+            "progress": self._report,
+            "cancelled": self._cancelled,
+            "restart": None if self._wanted.remote else lambda: reach(self._wanted),
+            "skeleton": self._skeleton,
+        }
 
     def _report(self, progress: Progress) -> None:
         with self._lock:
             self._progress = progress
             if progress.notice:
                 self._notices.append(progress.notice)
+
+
+class Job(Solve):
+    """A video on its way to being a take of each person who is wanted.
+
+    Attributes:
+        source: The video, opened.
+    """
+
+    def __init__(
+        self, path: str | Path, settings: Settings, wanted: preferences.Wanted, skeleton: Skeleton | None = None
+    ) -> None:
+        """Open the video; nothing runs yet. The rest: See `Solve`.
+
+        Raises:
+            Video2RigError: There is no such video, it cannot be read, or several people are wanted on one armature.
+        """
+        if skeleton is not None and settings.choice().kind == "everyone":
+            raise Video2RigError(
+                "everyone cannot be put on one armature; choose one person, or let each have a new armature"
+            )
+        super().__init__(settings, wanted, skeleton)
+        self.source: VideoSource = open_video(path)
+
+    def _solve(self, connection: Connection) -> list[Take]:
+        return solve(self.source, self._settings, connection, **self._common())
+
+
+class Again(Solve):
+    """A take on its way to being solved again from its keypoints."""
+
+    def __init__(self, take: Take, settings: Settings, wanted: preferences.Wanted, skeleton: Skeleton) -> None:
+        """Start nothing yet. The rest: See `Solve`."""
+        super().__init__(settings, wanted, skeleton)
+        self._take = take
+
+    def _solve(self, connection: Connection) -> list[Take]:
+        return [solve_again(self._take, self._settings, connection, **self._common())]
 
 
 def reach(wanted: preferences.Wanted) -> Connection:
@@ -150,7 +179,7 @@ def reach(wanted: preferences.Wanted) -> Connection:
     return _server.ensure()
 
 
-def solve_blocking(job: Job, progress: Callable[[Progress], None]) -> list[Take]:
+def solve_blocking(job: Solve, progress: Callable[[Progress], None]) -> list[Take]:
     """Run a job to its end on the worker while this thread waits; Ctrl-C cancels it.
 
     Raises:

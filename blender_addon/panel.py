@@ -6,7 +6,7 @@ from __future__ import annotations
 import bpy
 from bpy.types import Panel
 
-from . import backend_panel, import_video, job, keyframes, options, pick_person
+from . import backend_panel, import_video, job, kept, keyframes, options, pick_person, solve_again
 
 _STAYS = 4  # joints at the end of their range that are listed
 
@@ -114,7 +114,7 @@ def _draw_active(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
         layout.label(text="Select an armature", icon="ERROR")
 
 
-def _draw_progress(layout: bpy.types.UILayout, progress: import_video.Progress) -> None:
+def _draw_progress(layout: bpy.types.UILayout, progress: job.Progress) -> None:
     if progress.total:
         layout.label(text=f"Frame {progress.done} of {progress.total}")
     if progress.fps:
@@ -136,6 +136,10 @@ def _draw_take(layout: bpy.types.UILayout, active: bpy.types.Object | None) -> N
     box.label(text=action.name, icon="ACTION")
     if "device" in made:
         box.label(text=f"Solved on {made['device']}")
+    if kept.is_kept(action):
+        row = box.row()
+        row.operator_context = "INVOKE_DEFAULT"
+        row.operator(solve_again.VIDEO2RIG_OT_solve_again.bl_idname, icon="FILE_REFRESH")
     stays = keyframes.at_bounds_lines(action, _STAYS)
     if stays:
         box.label(text="At the end of their range:", icon="CON_ROTLIMIT")

@@ -66,6 +66,13 @@ def _add_bones(armature: bpy.types.Armature, skeleton: Skeleton) -> None:
             bone.parent = bones[skeleton.names[skeleton.parents[joint]]]
 
 
+def set_limits(rig: bpy.types.Object, skeleton: Skeleton) -> None:
+    """Give the bones of an armature that :func:`build_armature` made a skeleton's ranges of motion."""
+    for joint, name in enumerate(skeleton.names):
+        if joint > 0:
+            _limit(rig.pose.bones[name], skeleton.euler_order[joint], skeleton.rom[joint])
+
+
 def _limit(bone: bpy.types.PoseBone, euler_order: str, rom: np.ndarray) -> None:
     """Bound the bone's own rotation.
 
@@ -74,8 +81,10 @@ def _limit(bone: bpy.types.PoseBone, euler_order: str, rom: np.ndarray) -> None:
         euler_order: The order of the three angles.
         rom: [3, 2] lower and upper bound about x, y, z, radians.
     """
-    constraint = bone.constraints.new("LIMIT_ROTATION")
-    constraint.name = LIMIT_NAME
+    there = [limit for limit in bone.constraints if limit.type == "LIMIT_ROTATION" and not limit.mute]
+    constraint = there[0] if there else bone.constraints.new("LIMIT_ROTATION")
+    if not there:
+        constraint.name = LIMIT_NAME
     constraint.owner_space = "LOCAL"
     constraint.euler_order = euler_order
     constraint.use_transform_limit = True
@@ -83,10 +92,10 @@ def _limit(bone: bpy.types.PoseBone, euler_order: str, rom: np.ndarray) -> None:
         setattr(constraint, f"use_limit_{axis}", True)
         setattr(constraint, f"min_{axis}", lower)
         setattr(constraint, f"max_{axis}", upper)
+        setattr(bone, f"lock_ik_{axis}", lower == upper)
+        setattr(bone, f"use_ik_limit_{axis}", lower != upper)
         if lower == upper:
-            setattr(bone, f"lock_ik_{axis}", True)
             continue
         # Blender's IK wants the rest pose inside its limits
-        setattr(bone, f"use_ik_limit_{axis}", True)
         setattr(bone, f"ik_min_{axis}", min(lower, 0.0))
         setattr(bone, f"ik_max_{axis}", max(upper, 0.0))

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
+from uuid import uuid4
 
 import bpy
 
-from . import keyframes, read_rig, retargeting, rig, video_camera
+from . import kept, keyframes, read_rig, retargeting, rig, video_camera
 from .compat import Interpolation
 from .core.camera import Camera
 from .core.frames import VideoInfo
@@ -55,7 +56,7 @@ def match_scene(scene: bpy.types.Scene, camera: Camera, fps: float, duration: fl
     scene.frame_end = scene.frame_start + max(0, round(duration * fps))
 
 
-def _keep_action(armature: bpy.types.Object) -> None:
+def keep_action(armature: bpy.types.Object) -> None:
     """Keep the armature's action in the file when another takes its place."""
     if armature.animation_data is not None and armature.animation_data.action is not None:
         armature.animation_data.action.use_fake_user = True
@@ -100,6 +101,7 @@ def place(
         scene.collection.children.link(collection)
         camera = video_camera.add_camera(scene, solved, f"{name} camera", collection)
         video_camera.add_background(camera, Path(info.path), info.fps, duration, clock)
+        camera[kept.PLACED] = uuid4().hex
         actors, notices = [], []
         for take in takes:
             own = name if len(takes) == 1 else f"{name} person {take.person}"
@@ -107,10 +109,11 @@ def place(
                 armature = rig.build_armature(context, take.motion.skeleton, own, collection)
             else:
                 armature = onto
-                _keep_action(armature)
+                keep_action(armature)
             action, pose = keyframes.write_motion(
                 armature, take.motion, own, rate=clock.rate, first=clock.first, interpolation=interpolation
             )
+            kept.keep(action, take, kept.Placement(own, clock, camera[kept.PLACED], onto is None))
             actors.append(Actor(take, armature, action))
         if len(actors) > 1:
             for actor in actors:

@@ -51,7 +51,7 @@ class Cargo(Protocol):
 class VideoCargo:
     """A video's frames; see `Cargo`."""
 
-    stage, noun, again = "detecting", "the video", "the video again from its first frame"
+    stage, noun, again = "detecting", "this video", "the video again from its first frame"
 
     def __init__(self, source: VideoSource) -> None:
         self._source = source
@@ -77,7 +77,7 @@ class VideoCargo:
 class KeypointsCargo:
     """Keypoints; see `Cargo`."""
 
-    stage, noun, again = "sending", "the keypoints", "the keypoints again"
+    stage, noun, again = "sending", "these keypoints", "the keypoints again"
 
     def __init__(self, seen: Seen, video: dict[str, Any]) -> None:
         self._keypoints = seen.keypoints
