@@ -21,6 +21,7 @@ from .core.connection import Connection
 from .core.errors import Cancelled, Video2RigError
 from .core.frames import VideoSource, open_video
 from .core.launcher import LocalServer, find_backend_command
+from .core.seen import in_one_world
 from .core.settings import Settings
 from .core.skeleton import Skeleton
 from .core.take import Take
@@ -160,6 +161,12 @@ class Again(Solve):
         """Start nothing yet. The rest: See `Solve`."""
         super().__init__(settings, wanted, skeleton)
         self._take = take
+        if in_one_world(take):
+            before = take.motion.provenance["settings"]
+            if any(getattr(settings, name) != before.get(name) for name in ("field_of_view", "tilt")):
+                self._notices.append(
+                    "several people stand before this camera, so it stays as it is, whatever the field of view"
+                )
 
     def _solve(self, connection: Connection) -> list[Take]:
         return [solve_again(self._take, self._settings, connection, **self._common())]

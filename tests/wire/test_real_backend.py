@@ -16,12 +16,13 @@ from harness import session_count
 from test_frames import ffmpeg
 
 from shared_data import SAMPLE, blazepose_files
-from video2rig.client import Progress, probe, solve
+from video2rig.client import Progress, probe, solve, solve_again
 from video2rig.connection import Connection
 from video2rig.errors import Cancelled
 from video2rig.frames import VideoSource, open_video
 from video2rig.launcher import LocalServer
-from video2rig.pipeline import Backend, Pipeline
+from video2rig.pipeline import Backend, Pipeline, solve_seen
+from video2rig.seen import Seen
 from video2rig.settings import Settings
 from video2rig.take import Take
 
@@ -121,6 +122,34 @@ def test_everyone_comes_back_in_one_world(real_server: LocalServer, tmp_path: Pa
         "solving, person 2 (1 of 2)",
         "solving, person 1 (2 of 2)",
     } <= stages
+
+
+def test_a_take_is_solved_again_from_its_keypoints(real_server: LocalServer, undisturbed: Take) -> None:
+    take = Take.from_bytes(undisturbed.to_bytes())
+    settings, skeleton = Settings(device="cpu", smoothing_hz=3.0, contacts="off"), take.motion.skeleton
+    told: list[Progress] = []
+    new = solve_again(
+        take,
+        settings,
+        real_server.ensure(),
+        progress=told.append,
+        cancelled=threading.Event(),
+        skeleton=skeleton,
+    )
+    assert "detecting" not in {progress.stage for progress in told}
+    assert new.motion.skeleton.to_json() == skeleton.to_json() and not new.motion.contacts
+    before, after = take.motion.provenance, new.motion.provenance
+    assert (after["people"], after["weights"]) == (before["people"], before["weights"])
+    assert after["settings"] == settings.to_json()
+    here = Take.unpack(*solve_seen(Seen.of(take), settings, take.video, Backend("cpu"), skeleton=skeleton).pack())
+    for name, array in here.pack()[1].items():
+        np.testing.assert_allclose(new.pack()[1][name], array, rtol=0, atol=1e-9, err_msg=name)
+    np.testing.assert_array_equal(new.keypoints.positions, take.keypoints.positions)
+
+    def jerk(one: Take) -> float:
+        return float(np.abs(np.diff(one.motion.root_position, 3, axis=0)).mean())
+
+    assert jerk(new) < jerk(take)
 
 
 @pytest.mark.parametrize("stage", MOMENTS)

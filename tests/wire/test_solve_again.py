@@ -28,7 +28,7 @@ from video2rig.link import FRAMES, Link
 from video2rig.seen import Seen
 from video2rig.settings import Settings
 from video2rig.take import Take, TakeError
-from video2rig.wire import encode
+from video2rig.wire import Message, encode
 
 SMOOTH = Settings(smoothing_hz=2.0)
 
@@ -187,7 +187,7 @@ def test_order_credit_and_kind_are_kept(start_server):
         assert "where frames were announced" in refused["message"]
         session = open_again(link, SEEN)
 
-        def send(index: int, start: float, **changes) -> str:
+        def send(index: int, start: float, **changes) -> Message:
             sent = arrays(times=np.array([start, start + 0.1]), **changes)
             return ask(link, encode("keypoints", sent, session=session, index=index), "error", "ack", channel=FRAMES)
 
