@@ -10,6 +10,7 @@ solved twice.
 from __future__ import annotations
 
 import dataclasses
+import math
 import threading
 import time
 from collections import deque
@@ -78,8 +79,9 @@ def solve_again(
 ) -> Take:
     """Have a server solve the keypoints of a take anew, without the video.
 
-    Which detector saw whom is the take's and stays, whatever the settings say. Where the take is one of everyone's in
-    its video, the camera stays too, so that all still stand in one world; the settings of the camera are not used then.
+    Which detector saw whom is the take's and stays, whatever the settings say. So does the focal length where a
+    skeleton is given and the settings tell none: it was found together with the proportions. Where the take is one of
+    everyone's in its video, the camera stays as a whole, so that all still stand in one world.
 
     Args:
         take: What was solved. settings: What the user chose now. skeleton: What to solve; None has the server measure
@@ -92,12 +94,18 @@ def solve_again(
     before = take.motion.provenance
     cargo = KeypointsCargo(Seen.of(take), video_facts(take))
     settings = as_seen(take, settings)
-    work = _Solve(cargo, settings, skeleton, connection, progress, cancelled, restart, timing or Timing())
+    sent = settings
+    if skeleton is not None and settings.field_of_view is None:
+        longer = max(take.camera.width, take.camera.height)
+        sent = dataclasses.replace(settings, field_of_view=2.0 * math.atan(longer / 2 / take.camera.focal))
+    work = _Solve(cargo, sent, skeleton, connection, progress, cancelled, restart, timing or Timing())
     takes = work.run()
     if len(takes) != 1:
         raise WireError(f"the server sent {len(takes)} takes for the keypoints of one person")
     (new,) = takes
-    kept = {"people": before["people"]} if "people" in before else {}
+    kept: dict[str, Any] = {"settings": settings.to_json()}
+    if "people" in before:
+        kept["people"] = before["people"]
     seeing, solving = before.get("weights"), new.motion.provenance.get("weights")
     if isinstance(seeing, dict) and isinstance(solving, dict):
         # the detector's stay true; a network that solved before, and not now, has no part in this motion

@@ -109,7 +109,10 @@ def pretend(settings: Settings, seconds: float, progress: Callable[[str, int, in
 
 
 def solved_again(settings: Settings, video: dict[str, Any], skeleton: Skeleton | None, seen: Seen) -> Take:
-    """A take whose root rises by a metre for each hertz of smoothing, and whose camera stands 2 m further back."""
+    """A take whose root rises by a metre for each hertz of smoothing, and whose camera stands 2 m further back.
+
+    The field of view is that of the settings, or one that no take of a `FakePipeline` has.
+    """
     skeleton, frames = skeleton or SKELETON, len(seen.keypoints.times)
     rotations = np.zeros((frames, len(skeleton), 4))
     rotations[..., 0] = 1.0
@@ -121,7 +124,7 @@ def solved_again(settings: Settings, video: dict[str, Any], skeleton: Skeleton |
         np.ones((frames, len(skeleton))),
         provenance={"settings": settings.to_json(), "again": True},
     )
-    camera = Camera.from_field_of_view(video["width"], video["height"], 1.0)
+    camera = Camera.from_field_of_view(video["width"], video["height"], settings.field_of_view or 1.2)
     camera = camera.placed(camera.rotation, np.array([0.0, 0.0, 2.0]))
     return Take(motion, seen.keypoints, seen.world or camera, video, seen.person)
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The whole way with the real networks and the real solver: client, `video2rig serve`, and back, with accidents."""
 
+import dataclasses
 import os
 import signal
 import threading
@@ -141,7 +142,11 @@ def test_a_take_is_solved_again_from_its_keypoints(real_server: LocalServer, und
     before, after = take.motion.provenance, new.motion.provenance
     assert (after["people"], after["weights"]) == (before["people"], before["weights"])
     assert after["settings"] == settings.to_json()
-    here = Take.unpack(*solve_seen(Seen.of(take), settings, take.video, Backend("cpu"), skeleton=skeleton).pack())
+    # the focal length was found with the proportions, and both stay
+    assert new.camera.focal == pytest.approx(take.camera.focal)
+    angle = 2 * np.arctan(max(take.camera.width, take.camera.height) / 2 / take.camera.focal)
+    known = dataclasses.replace(settings, field_of_view=float(angle))
+    here = Take.unpack(*solve_seen(Seen.of(take), known, take.video, Backend("cpu"), skeleton=skeleton).pack())
     for name, array in here.pack()[1].items():
         np.testing.assert_allclose(new.pack()[1][name], array, rtol=0, atol=1e-9, err_msg=name)
     np.testing.assert_array_equal(new.keypoints.positions, take.keypoints.positions)

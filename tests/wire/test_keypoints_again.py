@@ -75,8 +75,17 @@ def test_what_was_seen_is_the_takes_whatever_is_chosen(shared_server):
     assert (settings["person"], settings["detector"], settings["rom"]) == ("everyone", "rtmw_l_wholebody", "athlete")
     # one of several people: the camera is that of all
     assert new.camera.to_json() == second.camera.to_json()
-    alone, _ = again(expected(SyntheticVideo(5)), shared_server.connection)
-    assert alone.camera.to_json() != second.camera.to_json()
+
+
+def test_a_focal_length_stays_with_the_proportions(shared_server):
+    take = expected(SyntheticVideo(5))
+    anew, _ = again(take, shared_server.connection)
+    assert anew.camera.focal != pytest.approx(take.camera.focal)
+    kept, _ = again(take, shared_server.connection, skeleton=take.motion.skeleton)
+    assert kept.camera.focal == pytest.approx(take.camera.focal)
+    assert kept.motion.provenance["settings"] == SMOOTH.to_json()
+    told, _ = again(take, shared_server.connection, Settings(field_of_view=0.8), skeleton=take.motion.skeleton)
+    assert told.camera.focal == pytest.approx(32 / np.tan(0.4))
 
 
 def test_long_takes_go_in_several_messages(start_server):
