@@ -78,8 +78,14 @@ def test_the_take_survives_a_saved_file_undo_and_appending(addon: Any, walk: Any
     bpy.ops.wm.open_mainfile(filepath=path)
     assert bytes(bpy.data.actions["walk"]["video2rig_take"]) == kept
     bpy.context.scene.video2rig.smoothing_hz = 2.5
+    bpy.ops.ed.undo_push(message="before")
     assert bpy.ops.video2rig.solve_again() == {"FINISHED"}
     assert height(bpy.data.objects["walk"]) == pytest.approx(2.5, abs=1e-5)
+    bpy.ops.ed.undo_push(message="after")
+    assert bpy.ops.ed.undo() == {"FINISHED"}
+    assert "walk.001" not in bpy.data.actions
+    assert bpy.data.objects["walk"].animation_data.action == bpy.data.actions["walk"]
+    assert bytes(bpy.data.actions["walk"]["video2rig_take"]) == kept
     for link in (False, True):
         bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
         with bpy.data.libraries.load(path, link=link) as (_, wanted):
