@@ -13,7 +13,8 @@ from video2rig.ik import NobodySeen
 from video2rig.keypoints import Keypoints
 from video2rig.kinematics import keypoint_positions
 from video2rig.person import PersonError
-from video2rig.pipeline import Pipeline
+from video2rig.pipeline import Pipeline, solve_seen
+from video2rig.seen import Seen
 from video2rig.settings import Settings
 from video2rig.take import Take
 
@@ -85,6 +86,24 @@ def test_everyone_stands_on_one_floor_before_one_camera(contacts: str, monkeypat
     apart = (near.motion.root_position - child.motion.root_position)[:, :2].mean(axis=0)
     assert abs(apart[0]) == pytest.approx(abs(true[0]), rel=0.15)
     assert apart[1] == pytest.approx(true[1], abs=0.35)
+
+
+def test_who_is_solved_again_stays_in_the_world_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On their own proportions, from the keypoints alone; what another height would say of the child is not asked."""
+    work, _ = piped({1: stand(CHILD), 2: stand(NEAR)}, monkeypatch, height=NEAR.stature)
+    settings = Settings(person="everyone", regression=False, contacts="auto", smoothing_hz=3.0)
+    for take in (Take.from_bytes(one.to_bytes()) for one in work.solve()):
+        seen = Seen.of(take)
+        assert seen.world is not None
+        new = solve_seen(seen, settings, FACTS, FakeBackend(), skeleton=take.motion.skeleton)  # type: ignore[arg-type]
+        assert same_camera(new, take) and new.person == take.person
+        assert stature(new) == pytest.approx(stature(take))
+        assert np.linalg.norm(new.motion.root_position - take.motion.root_position, axis=1).max() < 0.06
+        assert misses(new) < 6
+    alone = dataclasses.replace(
+        take, motion=dataclasses.replace(take.motion, provenance={"settings": Settings().to_json()})
+    )
+    assert Seen.of(alone).world is None
 
 
 @pytest.mark.parametrize("above", [0.6, -1.8, 1.6])
