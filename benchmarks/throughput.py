@@ -79,6 +79,10 @@ class Factory:
         """Return a pipeline for one video."""
         return Nothing() if self._backend is None else Detection(Pipeline(settings, video, self._backend, skeleton))
 
+    def again(self, settings: Settings, video: Any, skeleton: Any, seen: Any, progress: Any) -> Any:
+        """No keypoints are sent here."""
+        raise _Ended(_END)
+
 
 class InMemory(VideoSource):
     """Frames that were read before."""
