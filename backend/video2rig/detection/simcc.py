@@ -266,7 +266,7 @@ def _distinct(people: People) -> People:
     """Those who are there, best first; of those whose keypoints are the same person's, the best alone."""
     kept: list[int] = []
     for i in np.argsort(-people.score, kind="stable"):
-        if people.score[i] < MIN_PERSON:
+        if not people.score[i] >= MIN_PERSON:  # nor where it is no number
             break
         apart = np.linalg.norm(people.positions[i] - people.positions[kept], axis=-1)  # [N,K]
         seen = np.isfinite(apart)
