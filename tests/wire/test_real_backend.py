@@ -50,7 +50,8 @@ def undisturbed(clip: VideoSource) -> Take:
 
 
 def assert_close(first: Take, second: Take) -> None:
-    """Two takes are the same, but for sums whose last bit depends on where in memory the numbers lie, and what iterations make of it."""
+    """Two takes are the same, but for sums whose last bit depends on where in memory the numbers lie, and for what
+    iterations make of it."""
     (header, arrays), (other_header, other_arrays) = first.pack(), second.pack()
     assert arrays.keys() == other_arrays.keys()
     for name, array in arrays.items():
