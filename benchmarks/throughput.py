@@ -6,19 +6,22 @@
 Parts: reading (decoding, and shrinking to what the wire takes), transport (a client and a server over the encrypted
 wire, nothing computed), detection (frames that lie in memory). The whole way is a client that reads the video and a
 server that detects, in processes of their own. Each is measured from its first frame to its last, `--repeat` times in
-turns, and the median is given.
+turns, and the median is given. On a CPU, reading and detection share its cores: how fast they could be together is
+printed too, from the processor time of each.
 """
 
 from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import statistics
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +51,13 @@ class _Ended(Video2RigError):
 class Nothing:
     """A pipeline that computes nothing."""
 
+    notices: tuple[str, ...] = ()
+
     def push(self, images: np.ndarray, times: np.ndarray, scale: float) -> None:
         """Forget the frames."""
+
+    def finish(self) -> None:
+        """Nothing waits."""
 
     def solve(self, progress: Callable[[str, int, int], None]) -> Any:
         """End."""
@@ -88,7 +96,8 @@ class InMemory(VideoSource):
     """Frames that were read before."""
 
     def __init__(self, source: VideoSource, frames: list[Frame]) -> None:
-        super().__init__(source.info)
+        height, width = frames[0].image.shape[:2]
+        super().__init__(replace(source.info, width=width, height=height))
         self._held = frames
 
     def frames(self, start: int = 0) -> Generator[Frame, None, None]:
@@ -116,9 +125,12 @@ def main() -> int:
             "the whole way": lambda: through(source, server),
         }
         rates: dict[str, list[float]] = {name: [] for name in ways}
+        busy: dict[str, list[float]] = {name: [] for name in ways}
         for _ in range(options.repeat):
             for name, way in ways.items():
+                began = time.process_time()
                 rates[name].append(way())
+                busy[name].append((time.process_time() - began) / len(held))
     print(describe(backend.device))
     height, width = held[0].image.shape[:2]
     print(f"{options.video.name}: {len(held)} frames of {width}x{height} on the wire; frames a second")
@@ -128,6 +140,9 @@ def main() -> int:
     whole = medians.pop("the whole way")
     slowest = min(medians, key=lambda name: medians[name])
     print(f"the bottleneck is {slowest}; the whole way reaches {100 * whole / medians[slowest]:.0f} % of it")
+    if backend.device.type == "cpu":
+        shared = len(os.sched_getaffinity(0)) / sum(statistics.median(busy[name]) for name in ("reading", "detection"))
+        print(f"reading and detection share the cores: together they can reach {shared:.1f}")
     return 0
 
 

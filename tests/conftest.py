@@ -6,6 +6,7 @@ from pathlib import Path
 # many threads on small matrices wait for each other, and the networks of several libraries in one process do not share
 # them well: with two, batched LU factorisations of torch came out wrong late in a whole run
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # tests import onnxruntime by themselves too
 
 import torch
 from hypothesis import settings

@@ -175,7 +175,7 @@ class _ProgressLine:
             if self._stage and not self._as_json:
                 print(file=sys.stderr)
             self._stage, self._begin = stage, now
-        rate = done / max(now - self._begin, 1e-6)
+        rate = done / (now - self._begin) if now > self._begin else 0.0
         if self._as_json:
             print(json.dumps({"stage": stage, "done": done, "total": total, "fps": round(rate, 2)}), flush=True)
         else:

@@ -144,7 +144,7 @@ class Pipeline:
             x, y = ((value + 0.5) / scale - 0.5 for value in self._choice.point)
             choice = dataclasses.replace(self._choice, point=(x, y))
             self._stream = PeopleStream(self._detector, float(self._video["fps"]), choice)
-        self._stream.push(images)
+        self._stream.push(images, times)
         self._times.append(np.asarray(times, dtype=np.float64))
         self._scales.append(np.full(len(images), scale))
 

@@ -11,7 +11,7 @@ from video2rig.regression.points import MIRRORED, POINTS, known_of
 
 from .chance import Random
 
-_SETS = (("blazepose_33", 0.55), ("halpe_26", 0.15), ("coco_17", 0.1), ("h36m_17", 0.1), ("", 0.1))
+SETS = (("blazepose_33", 0.55), ("halpe_26", 0.15), ("coco_17", 0.1), ("h36m_17", 0.1), ("", 0.1))
 """Keypoint sets and how often; the empty name has all points."""
 
 _LEGS = tuple(name.endswith(("hip", "knee", "ankle", "heel", "toe")) for name in POINTS)
@@ -66,8 +66,8 @@ def _lost(bad: Tensor, choose: Random) -> Tensor:
     lost = lost | choose.bursts(0.08, 40, clips, frames, 1)
     only_above = choose.chance(0.06, clips, 1, 1)
     lost = lost | (only_above & legs)
-    kinds = torch.stack([_not_in(name) for name, _ in _SETS]).to(bad.device)
-    shares = torch.tensor([share for _, share in _SETS], device=bad.device)
+    kinds = torch.stack([_not_in(name) for name, _ in SETS]).to(bad.device)
+    shares = torch.tensor([share for _, share in SETS], device=bad.device)
     return lost | kinds[choose.choice(shares, clips)][:, None]
 
 

@@ -120,3 +120,12 @@ def test_thirty_people(model: BlazePose, person: np.ndarray) -> None:
     hips = np.array([p.positions[2, 23:25].mean(0) for p in people])
     cells = {(int(y // one.shape[0]), int(x // one.shape[1])) for x, y in hips}
     assert len(cells) == 30
+
+
+def test_thirty_people_far_from_each_other(model: BlazePose, person: np.ndarray) -> None:
+    """Everyone is far too small for the detector in the whole frame, and in halves of it."""
+    one = cv2.resize(person[0], (192, 256), interpolation=cv2.INTER_AREA)
+    crowd = np.concatenate([np.concatenate([one] * 6, 1)] * 5, 0)
+    (people,) = model.find_small(torch.from_numpy(crowd[None]))
+    cells = {(int(y // 256), int(x // 192)) for x, y in people.circle[:, :2]}
+    assert len(people.score) == len(cells) == 30

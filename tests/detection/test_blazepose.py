@@ -109,10 +109,13 @@ def test_tiles_cover_the_frame_and_overlap(shape: tuple[int, int]) -> None:
         assert left >= 0 and top >= 0 and right <= width and bottom <= height
 
 
-@pytest.mark.parametrize("shape", [(720, 1280), (1920, 1080), (500, 500), (448, 1200)])
-def test_fine_windows_show_every_place_whole_somewhere(shape: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    ("shape", "parts"),
+    [((720, 1280), 2), ((1920, 1080), 2), ((500, 500), 2), ((448, 1200), 2), ((1080, 1920), 4), ((1280, 1152), 4)],
+)
+def test_fine_windows_show_every_place_whole_somewhere(shape: tuple[int, int], parts: int) -> None:
     height, width = shape
-    windows, edge = crops.fine_windows(height, width, 224), min(shape) // 2
+    windows, edge = crops.fine_windows(height, width, 224, parts), min(shape) // parts
     for x in np.linspace(0, width, 13):
         for y in np.linspace(0, height, 13):
             # someone a quarter of the edge to either side is in one window, but where the frame cuts them off
@@ -123,6 +126,7 @@ def test_fine_windows_show_every_place_whole_somewhere(shape: tuple[int, int]) -
                 for left, top, right, bottom in windows
             )
     assert crops.fine_windows(300, 300, 224) == [] == crops.fine_windows(500, 9000, 224)
+    assert crops.fine_windows(720, 1280, 224, 4) == [] == crops.fine_windows(1080, 3840, 224, 4)
 
 
 # ---- non-maximum suppression --------------------------------------------------------------------------------------

@@ -123,7 +123,8 @@ def test_what_is_here_is_said(nothing_here: Path, rtmpose: Path, monkeypatch: py
     weights.add(RTMPOSE.name, rtmpose)
     only_own = {line.name: line for line in weights.status()}
     assert not RTMPOSE.status(found).here and not RTMPOSE.status(only_own).here
-    assert "video2rig fetch rtmpose_m_halpe26" in RTMPOSE.status(only_own).place, "BlazePose finds the people"
+    assert "blazepose is fetched when needed (`video2rig fetch blazepose`)" in RTMPOSE.status(only_own).place
+    assert "fetch rtmpose_m_halpe26" not in RTMPOSE.status(found).place, "that is brought, never fetched"
     all_here = only_own | {"blazepose": only_own[RTMPOSE.name]}
     assert RTMPOSE.status(all_here).here and RTMPOSE.status(all_here).size == rtmpose.stat().st_size
     monkeypatch.setattr(onnx_session, "PACKAGES", ("no-such-package",))

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import math
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -305,6 +307,20 @@ def test_another_model_is_refused(tmp_path: Path, other: Shape, options: dict, w
     assert "\n" not in str(told.value)
 
 
+def test_a_network_that_puts_out_no_numbers_is_refused(halpe: Path, tmp_path: Path) -> None:
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(halpe)
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype == np.float32:
+            tensor.CopyFrom(numpy_helper.from_array(np.full_like(values, np.nan), tensor.name))
+    onnx.save(model, tmp_path / "broken.onnx")
+    with pytest.raises(OnnxError, match=r"broken\.onnx is damaged: .*not finite"):
+        SimCC.load(tmp_path / "broken.onnx", HALPE, "cpu", nobody)
+
+
 def test_damaged_files_are_refused(tmp_path: Path, halpe: Path) -> None:
     content = halpe.read_bytes()
     for damaged in (content[: len(content) // 2], b"", b"not a model", content[:40] + bytes(40) + content[80:]):
@@ -322,6 +338,14 @@ def test_onnxruntime_missing_says_how_to_get_it(halpe: Path, monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(OnnxError, match=r"onnxruntime is not installed.* -m pip install onnxruntime"):
         OnnxSession(halpe)
+
+
+def test_onnxruntime_reports_nothing_to_its_maker(halpe: Path, tmp_path: Path) -> None:
+    kept = {k: v for k, v in os.environ.items() if k not in ("CI", "ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS")}
+    homes = {name: str(tmp_path) for name in ("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA")}
+    code = "import sys; from video2rig.detection.onnx_session import OnnxSession; OnnxSession(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", code, str(halpe)], env=kept | homes, check=True)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_gpu_that_onnxruntime_cannot_use_is_an_error_and_never_the_cpu(

@@ -139,6 +139,27 @@ def test_one_by_a_point() -> None:
         stream(scene, scene.frames(60), "61,29@9").people()
 
 
+@pytest.mark.parametrize("cuts", [[], [1, 7, 40], list(range(1, 90))])
+@pytest.mark.parametrize("frame", [0, 44, 89])
+def test_the_point_is_in_the_frame_of_its_time_however_frames_are_spaced(cuts: list[int], frame: int) -> None:
+    scene = CroppedScene(line(20, 2, 12), line(220, -2, 14))
+    images, times = scene.frames(90), np.concatenate([np.arange(45) * 0.01, 0.45 + np.arange(45) * 0.06])
+    choice = PersonChoice("point", point=(20 + 2 * frame, 30), time=float(times[frame]) + 0.002)
+    people = PeopleStream(scene, FPS, choice)
+    for part, then in zip(np.split(images, cuts), np.split(times, cuts), strict=True):
+        people.push(part, then)
+    people.finish()
+    (person,) = people.people()
+    assert whom(person)[frame] == 0
+
+
+def test_a_point_after_the_last_frame() -> None:
+    scene = CroppedScene(line(60, 0, 12))
+    assert stream(scene, scene.frames(60), f"60,30@{59.4 / FPS:.4f}").people()
+    with pytest.raises(PersonError, match=r"nobody stands at 60,30 after 1\.9867 s"):
+        stream(scene, scene.frames(60), f"60,30@{59.6 / FPS:.4f}").people()
+
+
 @pytest.mark.parametrize("person", ["largest", "everyone", "3", "4,4@0"])
 @pytest.mark.parametrize("kind", [Scene, CroppedScene])
 def test_nobody(person: str, kind: type[Scene]) -> None:

@@ -86,10 +86,11 @@ class Entry:
                 places.append(f"{found[name].place}, {found[name].folder}")
                 continue
             here = False
-            fetched = weights.ENTRIES[name].sources
-            places.append(
-                f"fetched when needed (`video2rig fetch {self.name}`)" if fetched else weights.ENTRIES[name].how
-            )
+            if weights.ENTRIES[name].sources:
+                who = "" if name == self.name else f"{name} is "
+                places.append(f"{who}fetched when needed (`video2rig fetch {name}`)")
+            else:
+                places.append(weights.ENTRIES[name].how)
         size = found[self.weights[0]].size
         return Status(self.name, self.keypoint_set, self.licence, size, self.accuracy, here, "; ".join(places))
 

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 TILE_ASPECT = 1.3
 MAX_TILES = 5
-MAX_FINE = 45
+MAX_FINE = {2: 45, 4: 120}  # windows, by the parts of the short edge
 WARP_MAX_SIDE = 32766  # px; OpenCV's warp counts in 16 bits
 
 
@@ -139,16 +139,17 @@ def tile_windows(height: int, width: int, least: int) -> list[tuple[int, int, in
     return [(s, 0, s + short, short) if width > height else (0, s, short, s + short) for s in starts]
 
 
-def fine_windows(height: int, width: int, least: int) -> list[tuple[int, int, int, int]]:
-    """Squares of half the frame's short edge all over it, overlapping by half or more.
+def fine_windows(height: int, width: int, least: int, parts: int = 2) -> list[tuple[int, int, int, int]]:
+    """Squares of a half or a quarter (2 or 4 `parts`) of the frame's short edge all over it, overlapping by half or
+    more.
 
     None where they would be less than `least` px wide, or more than MAX_FINE.
     """
-    edge = min(height, width) // 2
+    edge = min(height, width) // parts
     if edge < least:
         return []
     rows, columns = (1 + math.ceil(2 * (side - edge) / edge) for side in (height, width))
-    if rows * columns > MAX_FINE:
+    if rows * columns > MAX_FINE[parts]:
         return []
     tops, lefts = (
         [round(k * (side - edge) / (count - 1)) for k in range(count)]

@@ -2,7 +2,8 @@
 """A network in an ONNX file on onnxruntime: tensors of torch go in and come out, on the device where they are.
 
 onnxruntime is an optional part of Video2Rig (`pip install video2rig[onnx]`); on a GPU it is the package onnxruntime-gpu
-in its place.
+in its place. From 1.29 on it reports to its maker which models it runs, and gives the machine an identifier, unless it
+is told not to before it starts: only `runtime` imports it.
 """
 
 from __future__ import annotations
@@ -29,11 +30,12 @@ class OnnxError(Video2RigError):
 
 
 def runtime() -> Any:
-    """The module onnxruntime.
+    """The module onnxruntime, which reports to nobody.
 
     Raises:
         OnnxError: It is not installed, or broken.
     """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read once, as it starts; the function below leaves it an identifier
     try:
         import onnxruntime
     except (ImportError, OSError) as error:
@@ -41,6 +43,7 @@ def runtime() -> Any:
             f"onnxruntime is not installed, or broken ({error}); run `{sys.executable} -m pip install onnxruntime`, or "
             "onnxruntime-gpu for a GPU of NVIDIA"
         ) from error
+    onnxruntime.disable_telemetry_events()  # where it had been started by somebody else, and on Windows
     return onnxruntime
 
 

@@ -190,10 +190,10 @@ class SimCC:
 
 
 def check(session: OnnxSession, shape: Shape) -> None:
-    """Tell whether a network is what `shape` says.
+    """Tell whether a network is what `shape` says, and puts out numbers.
 
     Raises:
-        SimCCError: It is not; the message says in what.
+        SimCCError: It is or does not; the message says in what.
     """
     bins = (shape.count, shape.width * SPLIT), (shape.count, shape.height * SPLIT)
     wanted = f"one input [B,3,{shape.height},{shape.width}], outputs " + " and ".join(f"[B,{k},{n}]" for k, n in bins)
@@ -202,12 +202,13 @@ def check(session: OnnxSession, shape: Shape) -> None:
         isinstance(n, int) and n != m for n, m in zip(taken[1:], wanted_input(shape), strict=True)
     ):
         raise SimCCError(f"{session.path} is another model: its input is {list(taken)}; it should have {wanted}")
-    said = [
-        tuple(output.shape[1:]) for output in session.run(torch.zeros(1, *wanted_input(shape), device=session.device))
-    ]
+    outputs = session.run(torch.zeros(1, *wanted_input(shape), device=session.device))
+    said = [tuple(output.shape[1:]) for output in outputs]
     if said != list(bins):
         given = " and ".join(str(["B", *sizes]) for sizes in said)
         raise SimCCError(f"{session.path} is another model: its outputs are {given}; it should have {wanted}")
+    if not all(bool(output.isfinite().all()) for output in outputs):
+        raise SimCCError(f"{session.path} is damaged: what it puts out is not finite")
 
 
 def wanted_input(shape: Shape) -> tuple[int, int, int]:
@@ -265,7 +266,7 @@ def _distinct(people: People) -> People:
     """Those who are there, best first; of those whose keypoints are the same person's, the best alone."""
     kept: list[int] = []
     for i in np.argsort(-people.score, kind="stable"):
-        if people.score[i] < MIN_PERSON:
+        if not people.score[i] >= MIN_PERSON:  # nor where it is no number
             break
         apart = np.linalg.norm(people.positions[i] - people.positions[kept], axis=-1)  # [N,K]
         seen = np.isfinite(apart)

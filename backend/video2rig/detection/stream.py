@@ -118,7 +118,8 @@ class PeopleStream:
         self._largest = Largest(fps) if person.kind == "largest" else None
         self._owner: list[int] = []  # the key of the track that "largest" follows, frame by frame; -1 for nobody
         self._pointed: int | None = None
-        self._pointed_at = round(person.time * fps) if person.kind == "point" else -1
+        self._pointed_at: int | None = None  # the frame of the point; None while it is not known, and without a point
+        self._time = -math.inf  # of the last frame, s
         self._lanes: dict[int, Lane] = {}
         self._tracker: Tracker | None = None
         self._last: KeyFrame | None = None
@@ -129,8 +130,11 @@ class PeopleStream:
 
     # ---- what comes in --------------------------------------------------------------------------------------------
 
-    def push(self, images: np.ndarray) -> None:
+    def push(self, images: np.ndarray, times: np.ndarray | None = None) -> None:
         """Take the next frames [B,H,W,3], uint8 RGB, of one size for the whole stream.
+
+        Args:
+            images: The frames. times: [B] seconds from the first frame, rising; without them frames are evenly apart.
 
         Raises:
             StreamError: They have another form or size, or the stream is finished.
@@ -144,6 +148,7 @@ class PeopleStream:
         if images.shape[1:] != self._shape:
             raise StreamError(f"the frame size changed from {self._shape[:2]} to {images.shape[1:3]} in the stream")
         assert self._ring is not None
+        self._note_times((self._pushed + np.arange(len(images))) / self._fps if times is None else times)
         while len(images):
             slot = self._pushed % len(self._ring)
             room = min(self._chunk - self._pushed % self._chunk, len(self._ring) - slot)
@@ -156,8 +161,16 @@ class PeopleStream:
     def finish(self) -> None:
         """Take note that no more frames come: those that wait are worked through."""
         if not self._finished and self._pushed:
+            self._note_times(np.array([self._time + 1 / self._fps]))  # where a next one would be
             self._advance(at_the_end=True)
         self._finished = True
+
+    def _note_times(self, times: np.ndarray) -> None:
+        """Find the frame that is nearest to the time of the point, among the next frames and the last one."""
+        for frame, time in enumerate(times.tolist(), self._pushed):
+            if self._person.kind == "point" and self._pointed_at is None and time >= self._person.time:
+                self._pointed_at = frame - int(self._person.time - self._time < time - self._person.time)
+            self._time = time
 
     # ---- what comes out -------------------------------------------------------------------------------------------
 
@@ -189,7 +202,7 @@ class PeopleStream:
                 (x, y), time = self._person.point, self._person.time
                 raise PersonError(
                     f"nobody stands at {x:g},{y:g} after {time:g} s, although {_count(self.seen())} seen in the "
-                    f"{self._pushed / self._fps:.1f} s of the video"
+                    f"{self._time:.1f} s of the video"
                 )
         return [self._calm(lane.number, *lane.results(self._pushed)) for lane in lanes]
 
@@ -463,7 +476,7 @@ class PeopleStream:
     def _point(self, end: int) -> None:
         """Who stands at the point that was clicked, as soon as the frame is settled."""
         at = self._pointed_at
-        if self._pointed is not None or not 0 <= at < self._settled:
+        if self._pointed is not None or at is None or at >= self._settled:
             return
         away = {
             lane.key: distance_to_point(self._person.point, positions, lane.expected(at, at + 1)[0])

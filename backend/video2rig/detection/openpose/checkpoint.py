@@ -76,7 +76,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except SafetensorError as error:
         raise OpenPoseError(f"{path}: is damaged, truncated or no safetensors file ({error})") from error
     except Exception as error:  # torch.load names no common base of what it raises
-        reason = str(error).strip().split("\n")[0]
+        reason = str(error).strip().split("\n")[0].split(". ")[0]  # without its advice to load pickles unchecked
         raise OpenPoseError(
             f"{path}: is damaged, truncated or no file of tensors alone that torch.save wrote ({reason})"
         ) from error
