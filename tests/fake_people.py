@@ -81,7 +81,7 @@ def streaming(people: dict[int, Keypoints], scale: float = 1.0) -> type:
             self._choice, self.finished = person, False
             Stream.made.append(person)
 
-        def push(self, images: np.ndarray) -> None:
+        def push(self, images: np.ndarray, times: np.ndarray) -> None:
             assert not self.finished
 
         def finish(self) -> None:
