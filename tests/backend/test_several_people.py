@@ -91,7 +91,7 @@ def test_everyone_stands_on_one_floor_before_one_camera(contacts: str, monkeypat
 def test_who_is_solved_again_stays_in_the_world_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """On their own proportions, from the keypoints alone; what another height would say of the child is not asked."""
     work, _ = piped({1: stand(CHILD), 2: stand(NEAR)}, monkeypatch, height=NEAR.stature)
-    settings = Settings(person="everyone", regression=False, contacts="auto", smoothing_hz=3.0)
+    settings = Settings(person="everyone", regression=False, contacts="off", smoothing_hz=3.0)
     for take in (Take.from_bytes(one.to_bytes()) for one in work.solve()):
         seen = Seen.of(take)
         assert seen.world is not None
