@@ -16,6 +16,7 @@ from typing import Any
 import bpy
 
 from . import preferences, read_rig
+from .background import Background
 from .core.client import Progress, solve, solve_again
 from .core.connection import Connection
 from .core.errors import Cancelled, Video2RigError
@@ -31,8 +32,8 @@ current: Solve | None = None
 """The job of this Blender's window; the panel shows it."""
 
 
-class Solve:
-    """Something on its way to being takes."""
+class Solve(Background):
+    """Something on its way to being takes; once it has ended, the server's session is free."""
 
     def __init__(self, settings: Settings, wanted: preferences.Wanted, skeleton: Skeleton | None) -> None:
         """Start nothing yet.
@@ -41,39 +42,15 @@ class Solve:
             settings: What the user chose. wanted: The server.
             skeleton: What to solve; None takes the default human with the person's proportions.
         """
+        super().__init__()
         self._settings = settings
         self._skeleton = skeleton
         self._wanted = wanted
-        self._cancelled = threading.Event()
         self._lock = threading.Lock()
         self._progress = Progress("connecting", 0, 0, 0.0, None, "")
         self._notices: list[str] = [] if skeleton is None else read_rig.warnings(skeleton)
         self._takes: list[Take] = []
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._work, name="video2rig", daemon=True)
-
-    def start(self) -> None:
-        """Begin to solve."""
-        self._thread.start()
-
-    def cancel(self) -> None:
-        """Ask the worker to stop; :meth:`done` tells when it has, and the server's session is free by then."""
-        self._cancelled.set()
-
-    @property
-    def cancelling(self) -> bool:
-        """Whether :meth:`cancel` was called."""
-        return self._cancelled.is_set()
-
-    @property
-    def done(self) -> bool:
-        """Whether there is a result."""
-        return not self._thread.is_alive()
-
-    def wait(self, seconds: float) -> bool:
-        """Wait for the result, at most so long; return :attr:`done`."""
-        self._thread.join(seconds)
-        return self.done
 
     def progress(self) -> Progress:
         """Return how far the worker is."""

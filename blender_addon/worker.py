@@ -14,6 +14,7 @@ from typing import Any
 
 import bpy
 
+from .background import Background
 from .core.errors import Cancelled, Video2RigError
 from .core.installer import Progress
 
@@ -32,7 +33,7 @@ class WorkError(Video2RigError):
     """There is work already."""
 
 
-class Work:
+class Work(Background):
     """One task on its thread.
 
     Attributes:
@@ -55,44 +56,20 @@ class Work:
             finished: Called on the main thread at the end.
             said: Called on the worker's thread with everything that is reported.
         """
+        super().__init__()
         self.title = title
         self.lines: list[str] = []
         self.error = ""
         self.finished = finished
         self._task = task
         self._said = said
-        self._cancelled = threading.Event()
         self._progress = Progress("Starting", 0.0, "")
-        self._thread = threading.Thread(target=self._run, name="video2rig-work", daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def cancel(self) -> None:
-        """Ask it to end."""
-        self._cancelled.set()
-
-    @property
-    def cancelling(self) -> bool:
-        """Whether :meth:`cancel` was called."""
-        return self._cancelled.is_set()
-
-    @property
-    def done(self) -> bool:
-        """Whether it has ended."""
-        return not self._thread.is_alive()
-
-    def wait(self, seconds: float) -> bool:
-        """Wait for its end, at most so long; return :attr:`done`."""
-        self._thread.join(seconds)
-        return self.done
 
     def progress(self) -> Progress:
         """Return how far it is."""
         return self._progress
 
-    def _run(self) -> None:
+    def _work(self) -> None:
         try:
             self.lines = list(self._task(self._report, self._cancelled))
         except Cancelled:
