@@ -40,6 +40,7 @@ def prepared(addon: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     wheel = backend_wheel(tmp_path / "own")
     monkeypatch.setattr(addon.backend, "wheel", lambda: wheel)
+    addon.backend._checked.clear()  # of another test's wheel, which may be the same, byte by byte
     chosen = addon.preferences.of(bpy.context)
     chosen.install_device = "cpu"
     chosen.python = os.environ.get("VIDEO2RIG_TEST_PYTHON") or sys.executable
