@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 
 
-class Background:
+class Background(ABC):
     """Work that is started, may be cancelled, and ends; what it does stands in `_work`."""
 
     def __init__(self) -> None:
@@ -36,5 +37,6 @@ class Background:
         self._thread.join(seconds)
         return self.done
 
+    @abstractmethod
     def _work(self) -> None:
-        raise NotImplementedError
+        """Run to the end, on the thread."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import threading
+from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -86,8 +87,9 @@ class Solve(Background):
             # raised again on the main thread, where the user is
             self._error = error
 
+    @abstractmethod
     def _solve(self, connection: Connection) -> list[Take]:
-        raise NotImplementedError
+        """Have the server solve it."""
 
     def _common(self) -> dict[str, Any]:
         """Return what every request of the client takes."""
