@@ -27,21 +27,18 @@ SOLES = tuple(f"{side}_{part}" for side in ("left", "right") for part in ("heel"
 _FIRM = 0.0002  # metres by which a resting point may stray
 _LOOSE = 0.15  # of that firmness: on the way to a rest and from it
 _TURN = np.radians(3.0)  # by which a leg's angle may as well change as the pelvis move by the next
-# metres; less, and knees and ankles bend for errors of the floor: by 1.5 and 2.3 degrees at 0.003, and by 0.2 and none
-# here, on three views of the Pose2Sim trial
-_SHIFT = 0.03
+_SHIFT = 0.006  # metres
 _FADE = 0.2  # seconds before and after a rest over which the change fades
 _SUNK = 0.0005  # metres below its height when standing at which a part is in the floor
 _ROUNDS = 5  # of lifting out of the floor what sinks while something else is put right
 _ITERATIONS = 25
-_STEP = 0.15  # metres: what rests higher above the floor stands on something else
 
 
 def planted(motion: Motion) -> Motion:
     """Return the motion with the parts of feet that rest at one place, and none below the floor.
 
     A part rests where one of the motion's contacts says so: heels by the ankle's joint, toes by the toes'. Its place is
-    the middle of where it was, at the height that it has when standing.
+    the middle of where it was, and not below the height that it has when standing.
 
     Args:
         motion: In a world whose floor is z = 0, on a skeleton with human roles.
@@ -100,8 +97,7 @@ def _rests(motion: Motion, joints: np.ndarray, places: np.ndarray, standing: np.
         for part in [part for part, joint in enumerate(joints) if motion.skeleton.names[joint] == contact.joint]:
             if len(frames):
                 place = np.median(places[frames, part], axis=0)
-                if abs(place[2] - standing[part]) < _STEP:
-                    place[2] = standing[part]
+                place[2] = max(place[2], standing[part])
                 found.append(_Rest(part, int(frames[0]), int(frames[-1]), place))
     for number, heel in enumerate(found):
         toes = [rest for rest in found if rest.part == heel.part + 1 and SOLES[heel.part].endswith("heel")]

@@ -69,8 +69,7 @@ def test_both_are_solved_before_one_camera_on_one_floor(everyone: list[Take], vi
     for take in everyone:
         assert take.keypoints.seen().all() and len(take.motion) == FRAMES
         pixels = take.camera.project(keypoint_positions(take.motion, take.keypoints.names))
-        # feet are put onto the common floor, and the body with them: a pixel is half a centimetre
-        assert np.nanmedian(np.linalg.norm(pixels - take.keypoints.positions, axis=-1)) < 8
+        assert np.nanmedian(np.linalg.norm(pixels - take.keypoints.positions, axis=-1)) < 5
         soles = keypoint_positions(take.motion, SOLES)[..., 2].min(axis=1)
         assert abs(np.quantile(soles, 0.1)) < 0.1
     lengths = [take.motion.skeleton.length for take in everyone]
