@@ -44,6 +44,7 @@ CORE_ROOTS = (
     "take",
     "settings",
     "bounds",
+    "contact_marks",
     "anatomy",
     "keypoints",
     "skeleton",

@@ -13,6 +13,7 @@ from . import (
     backend,
     bones_panel,
     command,
+    edit_take,
     import_video,
     job,
     mapping,
@@ -21,6 +22,7 @@ from . import (
     pick_person,
     preferences,
     solve_again,
+    take_panel,
     worker,
 )
 
@@ -35,7 +37,11 @@ _CLASSES = (
     import_video.VIDEO2RIG_FH_video,
     pick_person.VIDEO2RIG_OT_pick_person,
     solve_again.VIDEO2RIG_OT_solve_again,
+    edit_take.VIDEO2RIG_OT_mark_contacts,
+    edit_take.VIDEO2RIG_OT_show_markers,
+    edit_take.VIDEO2RIG_OT_add_corrections,
     panel.VIDEO2RIG_PT_main,
+    take_panel.VIDEO2RIG_PT_take,
     bones_panel.VIDEO2RIG_OT_find_bones,
     bones_panel.VIDEO2RIG_OT_forget_bones,
     bones_panel.VIDEO2RIG_OT_save_bones,

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import bpy
 import numpy as np
 
-from . import kept, keyframes, read_rig, retargeting, rig, take_scene, video_camera
+from . import contact_markers, kept, keyframes, layers, read_rig, retargeting, rig, video_camera
 from .compat import Interpolation
 from .core.camera import Camera
 from .core.rom_profiles import with_profile
@@ -49,15 +49,22 @@ def skeleton_to_solve(armature: bpy.types.Object, of: kept.Kept, rom: str) -> Sk
 
 
 def place(
-    context: bpy.types.Context, armature: bpy.types.Object, of: kept.Kept, take: Take, interpolation: Interpolation
+    context: bpy.types.Context,
+    armature: bpy.types.Object,
+    holder: layers.Holder,
+    of: kept.Kept,
+    take: Take,
+    interpolation: Interpolation,
 ) -> tuple[bpy.types.Action, list[str]]:
     """Put a take that was solved again on its armature, as a new action; on any error the scene is as it was.
 
-    The action that the armature has is kept in the file. Keys lie at the scene frames where the former ones lie. The
-    camera takes the new place, if it still stands where the former take had put it.
+    The former action is kept in the file; corrections in a layer above it stay as they are. Keys lie at the scene
+    frames where the former ones lie. The camera takes the new place, if it still stands where the former take had put
+    it.
 
     Args:
-        of: What the former action keeps. take: The new one. interpolation: Between keys.
+        armature: Whose motion it is. holder: The former action, or the strip that plays it. of: What was solved again.
+        take: The new one. interpolation: Between keys.
 
     Returns:
         The action, and what a user should know, one line each.
@@ -70,15 +77,23 @@ def place(
     limited = of.placement.built and not _same_limits(read_rig.skeleton_to_solve(armature), skeleton)
     posing = armature.mode == "POSE" and context.view_layer.objects.active == armature
     with unchanged_on_error(context, armature), _limits(armature, skeleton if limited else None):
-        take_scene.keep_action(armature)
-        action, pose = keyframes.write_motion(
-            armature, take.motion, of.placement.name, rate=clock.rate, first=clock.first, interpolation=interpolation
-        )
-        kept.keep(action, take, of.placement)
-        with _camera(context, of.placement.camera, of.take.camera, take.camera) as moved:
-            context.scene.frame_set(context.scene.frame_current, subframe=context.scene.frame_subframe)
-            frames = keyframes.frames_at(take.motion.times, clock.rate, clock.first)
-            notices = retargeting.what_was_set(pose) + retargeting.what_holds(armature, pose, frames)
+        with layers.alone(armature, holder):
+            action, pose = keyframes.write_motion(
+                armature,
+                take.motion,
+                of.placement.name,
+                rate=clock.rate,
+                first=clock.first,
+                interpolation=interpolation,
+            )
+            kept.keep(action, take, of.placement)
+            contact_markers.carry_over(holder.action, action)
+            with _camera(context, of.placement.camera, of.take.camera, take.camera) as moved:
+                context.scene.frame_set(context.scene.frame_current, subframe=context.scene.frame_subframe)
+                frames = keyframes.frames_at(take.motion.times, clock.rate, clock.first)
+                notices = retargeting.what_was_set(pose) + retargeting.what_holds(armature, pose, frames)
+        layers.exchange(armature, holder, action)
+        context.scene.frame_set(context.scene.frame_current, subframe=context.scene.frame_subframe)
     if posing:
         bpy.ops.object.mode_set(mode="POSE")
     if limited:

@@ -35,6 +35,24 @@ def new_action(owner: bpy.types.ID, name: str) -> bpy.types.Action:
     return action
 
 
+def slot_of(owner: bpy.types.ID) -> Any:
+    """Return the slot of the owner's action; None where it has none, or this Blender has no slots."""
+    return getattr(owner.animation_data, "action_slot", None)
+
+
+def set_action(owner: bpy.types.ID, action: bpy.types.Action | None, slot: Any) -> None:
+    """Let an action animate ``owner``, by a slot of it where there are slots."""
+    owner.animation_data.action = action
+    if action is not None and slot is not None:
+        owner.animation_data.action_slot = slot
+
+
+def set_strip_slot(strip: bpy.types.NlaStrip, slot: Any) -> None:
+    """Let a strip play a slot of its action, where there are slots."""
+    if slot is not None and hasattr(strip, "action_slot"):
+        strip.action_slot = slot
+
+
 def _store(owner: bpy.types.ID, create: bool) -> Any:
     """Return what owns the F-curves and groups of the owner's action: the action itself, or its channelbag."""
     action = owner.animation_data.action

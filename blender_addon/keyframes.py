@@ -9,9 +9,10 @@ from typing import Any
 import bpy
 import numpy as np
 
-from . import compat, retargeting
+from . import compat, contact_markers, retargeting
 from .core import bounds
 from .core.motion import Motion
+from .video_camera import Clock
 
 AT_BOUNDS = "video2rig_at_bounds"
 CONFIDENCE = "confidence"
@@ -40,7 +41,7 @@ def write_motion(
     name: str,
     *,
     rate: float,
-    first: float,
+    first: int,
     interpolation: compat.Interpolation = "LINEAR",
 ) -> tuple[bpy.types.Action, retargeting.Pose]:
     """Put a motion on the armature whose skeleton it has, on an action of its own.
@@ -84,6 +85,7 @@ def write_motion(
     action[CONTACTS] = json.dumps(
         [{"joint": c.joint, "start": float(c.start), "end": float(c.end)} for c in motion.contacts]
     )
+    contact_markers.mark(action, motion, Clock(rate, first))
     action[AT_BOUNDS] = json.dumps(bounds.to_json(bounds.find_at_bounds(motion)))
     action[PROVENANCE] = json.dumps(motion.provenance)
     return action, pose

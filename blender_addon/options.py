@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, FloatVectorProperty, IntProperty, StringProperty
 from bpy.types import PropertyGroup
 
-from .core.settings import DETECTORS, Settings, SettingsError
+from .core.settings import DETECTORS, MARKED, Settings, SettingsError
 
 _DEFAULTS = Settings()
 _TITLES = {
@@ -114,6 +115,12 @@ class VIDEO2RIG_PG_options(PropertyGroup):
             ("auto", "Found", "Feet that rest on the floor are found in the motion, and held still"),
             ("always", "Always", "The person never leaves the floor: one foot or the other always rests on it"),
             ("off", "Off", "Feet move as they were seen"),
+            (
+                "marked",
+                "As Marked",
+                "Solve Again holds feet where the action's contact markers say so. In a new video, which has no "
+                "markers, they are found",
+            ),
         ],
         default=_DEFAULTS.contacts,
     )
@@ -166,7 +173,7 @@ class VIDEO2RIG_PG_options(PropertyGroup):
         return Settings.from_json(values)
 
     def settings_for(self, path: str) -> Settings:
-        """Return the choices for a video.
+        """Return the choices for a video; contacts that are to be as marked are found, as a video has no marks.
 
         Raises:
             SettingsError: See :meth:`settings`; or somebody is to be found at a point that was picked in another video,
@@ -174,7 +181,8 @@ class VIDEO2RIG_PG_options(PropertyGroup):
         """
         if self.person == "POINT" and not self.picked(path):
             raise SettingsError("nobody was picked in this video; press Pick Person, or choose Largest")
-        return self.settings()
+        chosen = self.settings()
+        return dataclasses.replace(chosen, contacts="auto") if chosen.contacts == MARKED else chosen
 
     def pick(self, path: str, x: float, y: float, time: float) -> None:
         """Choose who is at a pixel of a video at a time in seconds."""

@@ -6,9 +6,7 @@ from __future__ import annotations
 import bpy
 from bpy.types import Panel
 
-from . import backend_panel, import_video, job, kept, keyframes, options, pick_person, solve_again
-
-_STAYS = 4  # joints at the end of their range that are listed
+from . import backend_panel, import_video, job, keyframes, options, pick_person, take_panel
 
 
 class _Sidebar:
@@ -41,7 +39,7 @@ class VIDEO2RIG_PT_main(_Sidebar, Panel):
             row.operator_context = "INVOKE_DEFAULT"
             operator = row.operator(import_video.VIDEO2RIG_OT_import_video.bl_idname, icon="ARMATURE_DATA")
             operator.filepath = chosen.filepath
-            _draw_take(layout, context.object)
+            take_panel.draw(layout, context)
             return
         progress = running.progress()
         factor = progress.done / progress.total if progress.total else 0.0
@@ -124,27 +122,3 @@ def _draw_progress(layout: bpy.types.UILayout, progress: job.Progress) -> None:
         layout.label(text=f"{minutes}:{seconds:02} left")
     if progress.notice:
         layout.label(text=progress.notice, icon="INFO")
-
-
-def _draw_take(layout: bpy.types.UILayout, active: bpy.types.Object | None) -> None:
-    """Tell how the active armature's motion was made, and how sure each frame is."""
-    action = active.animation_data.action if active and active.animation_data else None
-    made = keyframes.provenance(action) if action else {}
-    if not made:
-        return
-    box = layout.box().column(align=True)
-    box.label(text=action.name, icon="ACTION")
-    if "device" in made:
-        box.label(text=f"Solved on {made['device']}")
-    if kept.is_kept(action):
-        row = box.row()
-        row.operator_context = "INVOKE_DEFAULT"
-        row.operator(solve_again.VIDEO2RIG_OT_solve_again.bl_idname, icon="FILE_REFRESH")
-    stays = keyframes.at_bounds_lines(action, _STAYS)
-    if stays:
-        box.label(text="At the end of their range:", icon="CON_ROTLIMIT")
-    for line in stays:
-        box.label(text=line, icon="BLANK1")
-    bone = bpy.context.active_pose_bone
-    if bone is not None and keyframes.CONFIDENCE in bone:
-        box.prop(bone, f'["{keyframes.CONFIDENCE}"]', text=f"Confidence of {bone.name}", slider=True)

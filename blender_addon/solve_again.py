@@ -6,8 +6,9 @@ from __future__ import annotations
 import bpy
 from bpy.types import Operator
 
-from . import again_scene, job, kept, options, read_rig
+from . import again_scene, contact_markers, job, kept, layers, options, read_rig
 from .core.errors import Video2RigError
+from .core.settings import MARKED
 from .core.skeleton import Skeleton
 from .follow_job import FollowJob
 
@@ -26,8 +27,7 @@ class VIDEO2RIG_OT_solve_again(FollowJob, Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Tell whether the active armature's action keeps a take."""
-        action = _action(context)
-        if job.current is not None or action is None or not kept.is_kept(action):
+        if job.current is not None or layers.holder_of(context.view_layer.objects.active) is None:
             cls.poll_message_set(
                 "Select an armature whose action keeps a take" if job.current is None else "A video is being solved"
             )
@@ -43,26 +43,36 @@ class VIDEO2RIG_OT_solve_again(FollowJob, Operator):
         return self._wait(context)
 
     def _open(self, context: bpy.types.Context) -> job.Solve:
-        rig, action = read_rig.active_armature(context), _action(context)
-        if action is None:
-            raise Video2RigError(f"{rig.name} has no action")
+        rig = read_rig.active_armature(context)
+        layers.check_free(rig)
+        action = self._holder(rig).action
         chosen = options.of(context)
         self._onto, self._kept = rig.name, kept.read(action)
         self._skeleton = again_scene.skeleton_to_solve(rig, self._kept, chosen.rom)
-        return job.Again(self._kept.take, chosen.settings(), job.wanted_from_preferences(context), self._skeleton)
+        settings, contacts = chosen.settings(), None
+        if settings.contacts == MARKED:
+            contacts = contact_markers.read(action, self._kept, self._skeleton)
+        elif contact_markers.edited(action, self._kept):
+            self.report(
+                {"WARNING"}, f"the contact markers of {action.name} were edited; Foot Contacts: As Marked takes them"
+            )
+        wanted = job.wanted_from_preferences(context)
+        return job.Again(self._kept.take, settings, wanted, self._skeleton, contacts)
 
     def _place(self, context: bpy.types.Context, work: job.Again, takes: list[job.Take]) -> None:
         (take,) = takes
         assert self._kept is not None
         rig = read_rig.armature_named(self._onto)
-        action, notices = again_scene.place(context, rig, self._kept, take, options.of(context).interpolation)
+        layers.check_free(rig)
+        action, notices = again_scene.place(
+            context, rig, self._holder(rig), self._kept, take, options.of(context).interpolation
+        )
         for notice in work.take_notices() + notices:
             self.report({"WARNING"}, notice)
         self.report({"INFO"}, f"{rig.name}: {len(take.motion)} frames, solved again as {action.name}")
 
-
-def _action(context: bpy.types.Context) -> bpy.types.Action | None:
-    rig = context.view_layer.objects.active
-    if rig is None or rig.type != "ARMATURE" or rig.animation_data is None:
-        return None
-    return rig.animation_data.action
+    def _holder(self, rig: bpy.types.Object) -> layers.Holder:
+        found = layers.holder_of(rig)
+        if found is None:
+            raise Video2RigError(f"no action of {rig.name} keeps a take; solve the video itself")
+        return found

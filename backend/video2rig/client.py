@@ -241,7 +241,8 @@ class _Solve:
             request = encode("open", settings=self._settings.to_json(), video=facts, skeleton=skeleton, seen=seen)
             if len(request[0]) > self._limits.open_bytes:
                 raise WireError(
-                    f"settings, skeleton and marked contacts take {len(request[0])} bytes; the server takes {self._limits.open_bytes}"
+                    f"settings, skeleton and marked contacts take {len(request[0])} bytes; the server takes "
+                    f"{self._limits.open_bytes}"
                 )
             link.send(CONTROL, request)
         began = time.monotonic()

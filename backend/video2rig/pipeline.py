@@ -17,8 +17,8 @@ import torch
 
 from . import __version__, weights
 from .ahead import READ_AHEAD, ahead
-from .detection import Detector, PeopleStream, catalogue
 from .contacts import check_contacts
+from .detection import Detector, PeopleStream, catalogue
 from .device import resolve_device, set_cpu_threads
 from .errors import Video2RigError
 from .frames import VideoSource, fitted

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The take in the panel: how the active armature's motion was made, and, folded away, what can be done with it."""
+
+from __future__ import annotations
+
+import bpy
+from bpy.types import Panel
+
+from . import edit_take, job, keyframes, layers, options, solve_again
+
+_STAYS = 4  # joints at the end of their range that are listed
+
+
+def draw(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    """Tell how the active armature's motion was made, and how sure each frame is."""
+    held = layers.shown_by(context.object)
+    made = keyframes.provenance(held.action) if held else {}
+    if held is None or not made:
+        return
+    box = layout.box().column(align=True)
+    box.label(text=held.action.name, icon="ACTION" if held.strip is None else "NLA")
+    if "device" in made:
+        box.label(text=f"Solved on {made['device']}")
+    if layers.holder_of(context.object) is not None:
+        row = box.row()
+        row.operator_context = "INVOKE_DEFAULT"
+        row.operator(solve_again.VIDEO2RIG_OT_solve_again.bl_idname, icon="FILE_REFRESH")
+    stays = keyframes.at_bounds_lines(held.action, _STAYS)
+    if stays:
+        box.label(text="At the end of their range:", icon="CON_ROTLIMIT")
+    for line in stays:
+        box.label(text=line, icon="BLANK1")
+    bone = context.active_pose_bone
+    if bone is not None and keyframes.CONFIDENCE in bone:
+        box.prop(bone, f'["{keyframes.CONFIDENCE}"]', text=f"Confidence of {bone.name}", slider=True)
+
+
+class VIDEO2RIG_PT_take(Panel):
+    """What can be done with a take, folded away."""
+
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "Video2Rig"
+    bl_label = "Edit Take"
+    bl_parent_id = "VIDEO2RIG_PT_main"
+    bl_options = {"DEFAULT_CLOSED"}  # noqa: RUF012 Blender wants a set
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Show it where the active armature has a take."""
+        return layers.holder_of(context.object) is not None
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Lay out what can be changed, in the order in which it is mostly wanted."""
+        layout = self.layout
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        layout.enabled = job.current is None
+        chosen = options.of(context)
+        column = layout.column(align=True)
+        column.prop(chosen, "contacts")
+        row = column.row(align=True)
+        row.operator(edit_take.VIDEO2RIG_OT_show_markers.bl_idname, icon="PMARKER_ACT")
+        row.operator(edit_take.VIDEO2RIG_OT_mark_contacts.bl_idname, text="", icon="LOOP_BACK")
+        layout.operator(edit_take.VIDEO2RIG_OT_add_corrections.bl_idname, icon="NLA_PUSHDOWN")
