@@ -40,6 +40,7 @@ CORE_ROOTS = (
     "bundling",
     "client",
     "installer",
+    "key_reduction",
     "launcher",
     "take",
     "settings",

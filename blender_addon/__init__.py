@@ -40,6 +40,7 @@ _CLASSES = (
     edit_take.VIDEO2RIG_OT_mark_contacts,
     edit_take.VIDEO2RIG_OT_show_markers,
     edit_take.VIDEO2RIG_OT_add_corrections,
+    edit_take.VIDEO2RIG_OT_reduce_keys,
     panel.VIDEO2RIG_PT_main,
     take_panel.VIDEO2RIG_PT_take,
     bones_panel.VIDEO2RIG_OT_find_bones,

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import bpy
 import numpy as np
 
-from . import contact_markers, kept, keyframes, layers, read_rig, retargeting, rig, video_camera
+from . import compat, contact_markers, kept, keyframes, layers, read_rig, retargeting, rig, video_camera
 from .compat import Interpolation
 from .core.camera import Camera
 from .core.rom_profiles import with_profile
@@ -55,6 +55,7 @@ def place(
     of: kept.Kept,
     take: Take,
     interpolation: Interpolation,
+    bound: float | None = None,
 ) -> tuple[bpy.types.Action, list[str]]:
     """Put a take that was solved again on its armature, as a new action; on any error the scene is as it was.
 
@@ -64,7 +65,8 @@ def place(
 
     Args:
         armature: Whose motion it is. holder: The former action, or the strip that plays it. of: What was solved again.
-        take: The new one. interpolation: Between keys.
+        take: The new one. interpolation: Between keys. bound: Radians that a bone may be off at any frame, for few
+            keys; None keys every frame.
 
     Returns:
         The action, and what a user should know, one line each.
@@ -85,14 +87,16 @@ def place(
                 rate=clock.rate,
                 first=clock.first,
                 interpolation=interpolation,
+                bound=bound,
             )
+            slot = compat.slot_of(armature)
             kept.keep(action, take, of.placement)
             contact_markers.carry_over(holder.action, action)
             with _camera(context, of.placement.camera, of.take.camera, take.camera) as moved:
                 context.scene.frame_set(context.scene.frame_current, subframe=context.scene.frame_subframe)
                 frames = keyframes.frames_at(take.motion.times, clock.rate, clock.first)
                 notices = retargeting.what_was_set(pose) + retargeting.what_holds(armature, pose, frames)
-        layers.exchange(armature, holder, action)
+        layers.exchange(armature, holder, action, slot)
         context.scene.frame_set(context.scene.frame_current, subframe=context.scene.frame_subframe)
     if posing:
         bpy.ops.object.mode_set(mode="POSE")

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import math
+
 import bpy
+from bpy.props import FloatProperty
 from bpy.types import Operator
 
-from . import contact_markers, job, kept, layers, read_rig
+from . import compat, contact_markers, job, kept, layers, options, read_rig, sparse
 from .core.errors import Video2RigError
 
 
@@ -111,3 +114,54 @@ class VIDEO2RIG_OT_add_corrections(OnTake, Operator):
     def _work(self, context: bpy.types.Context, armature: bpy.types.Object, holder: layers.Holder) -> str:
         action = layers.add_corrections(armature)
         return f"{armature.name}: key corrections in {action.name}; they are added to {holder.action.name}"
+
+
+class VIDEO2RIG_OT_reduce_keys(OnTake, Operator):
+    """Make a new action with few keys, joined by smooth curves that can be edited by hand. The action you have is kept"""
+
+    bl_idname = "video2rig.reduce_keys"
+    bl_label = "Reduce Keys"
+
+    tolerance: FloatProperty(  # type: ignore[valid-type]
+        name="Tolerance",
+        description="How far a bone may turn away from the motion at any frame. The hips may be off by 5 mm for each "
+        "degree",
+        subtype="ANGLE",
+        min=math.radians(0.01),
+        soft_max=math.radians(5.0),
+        max=math.radians(45.0),
+        default=math.radians(0.5),
+        options={"SKIP_SAVE"},
+    )
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Tell whether the active armature has an action."""
+        active = context.view_layer.objects.active
+        if job.current is not None or active is None or active.type != "ARMATURE" or layers.shown_by(active) is None:
+            cls.poll_message_set("Select an armature that has an action")
+            return False
+        return True
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Take the tolerance of the panel."""
+        self.tolerance = options.of(context).key_tolerance
+        return self.execute(context)
+
+    def _work(self, context: bpy.types.Context, armature: bpy.types.Object, holder: layers.Holder) -> str:
+        slot = compat.slot_of(armature) if holder.strip is None else compat.strip_slot(holder.strip)
+        found = sparse.reduce_action(armature, holder.action, slot, self.tolerance)
+        if not found.before:
+            bpy.data.actions.remove(found.action)
+            raise Video2RigError(f"{holder.action.name} has no keys on bones of {armature.name}")
+        found.action.name = f"{holder.action.name} sparse"
+        layers.exchange(armature, holder, found.action, found.slot)
+        context.scene.frame_set(context.scene.frame_current, subframe=context.scene.frame_subframe)
+        if found.left:
+            self.report(
+                {"WARNING"}, f"left as they were, because modifiers change their curves: {', '.join(found.left)}"
+            )
+        share = found.after / found.before
+        return (
+            f"{found.action.name}: {found.after:,} of {found.before:,} keys ({share:.0%}); {holder.action.name} is kept"
+        )

@@ -80,6 +80,7 @@ class VIDEO2RIG_OT_import_video(FollowJob, Operator):
             work.source.info,
             match=chosen.match_scene,
             interpolation=chosen.interpolation,
+            bound=chosen.key_bound(),
             onto=read_rig.armature_named(self._onto) if self._onto else None,
         )
         for notice in work.take_notices() + placed.notices:

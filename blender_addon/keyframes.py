@@ -9,7 +9,7 @@ from typing import Any
 import bpy
 import numpy as np
 
-from . import compat, contact_markers, retargeting
+from . import compat, contact_markers, retargeting, sparse
 from .core import bounds
 from .core.motion import Motion
 from .video_camera import Clock
@@ -43,6 +43,7 @@ def write_motion(
     rate: float,
     first: int,
     interpolation: compat.Interpolation = "LINEAR",
+    bound: float | None = None,
 ) -> tuple[bpy.types.Action, retargeting.Pose]:
     """Put a motion on the armature whose skeleton it has, on an action of its own.
 
@@ -55,6 +56,7 @@ def write_motion(
         rate: The scene's frames a second.
         first: The scene frame of the video's time 0.
         interpolation: Between keys.
+        bound: Radians that a bone may be off at any frame, for few keys joined by smooth curves; None keys every frame.
 
     Returns:
         The action, and what was keyed.
@@ -66,22 +68,32 @@ def write_motion(
     pose = retargeting.pose_on(rig, motion)
     frames = frames_at(motion.times, rate, first)
 
-    def write(bone: str, prop: str, values: np.ndarray, indexed: bool = True, when: np.ndarray = frames) -> None:
+    def write(bone: str, prop: str, values: np.ndarray, at: sparse.Keyed, indexed: bool = True) -> None:
         path = f'pose.bones["{bpy.utils.escape_identifier(bone)}"]{prop}'
-        compat.write_channels(rig, path, when, values, group=bone, interpolation=interpolation, indexed=indexed)
+        compat.write_channels(
+            rig,
+            path,
+            frames[at.keys],
+            values[at.keys],
+            group=bone,
+            interpolation=interpolation,
+            indexed=indexed,
+            slopes=at.slopes.get(prop),
+        )
 
+    keyed = sparse.keyed(rig, frames, pose.channels, bound)
     for bone, prop, values in pose.channels:
-        write(bone, prop, values)
+        write(bone, prop, values, keyed[bone])
     for bone, joint in pose.joints.items():
         pose_bone = rig.pose.bones[bone]
         pose_bone[CONFIDENCE] = 1.0
         pose_bone.id_properties_ui(CONFIDENCE).update(
             min=0.0, max=1.0, description="How well the video showed this joint"
         )
-        write(bone, f'["{CONFIDENCE}"]', motion.confidence[:, joint : joint + 1], indexed=False)
+        write(bone, f'["{CONFIDENCE}"]', motion.confidence[:, joint : joint + 1], keyed[bone], indexed=False)
     for switch in pose.switches:
         key = bpy.utils.escape_identifier(switch.key)
-        write(switch.bone, f'["{key}"]', np.array([[switch.value]]), indexed=False, when=frames[:1])
+        write(switch.bone, f'["{key}"]', np.array([[switch.value]]), sparse.Keyed(np.array([0]), {}), indexed=False)
     action[CONTACTS] = json.dumps(
         [{"joint": c.joint, "start": float(c.start), "end": float(c.end)} for c in motion.contacts]
     )

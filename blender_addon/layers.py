@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import bpy
 
@@ -122,14 +122,13 @@ def alone(armature: bpy.types.Object, holder: Holder) -> Iterator[None]:
         animation.use_nla = layered
 
 
-def exchange(armature: bpy.types.Object, holder: Holder, action: bpy.types.Action) -> None:
+def exchange(armature: bpy.types.Object, holder: Holder, action: bpy.types.Action, slot: Any) -> None:
     """Put another action where one holds the armature's motion; the former is kept in the file.
 
     Args:
-        armature: Whose motion. holder: What holds it. action: With one slot, if this Blender has slots.
+        armature: Whose motion. holder: What holds it. action, slot: What will; the slot is None where there are none.
     """
     holder.action.use_fake_user = True
-    slot = action.slots[0] if hasattr(action, "slots") else None
     if holder.strip is None:
         compat.set_action(armature, action, slot)
         return

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import bpy
@@ -149,6 +150,29 @@ class VIDEO2RIG_PG_options(PropertyGroup):
         ],
         default="LINEAR",
     )
+    keys: EnumProperty(  # type: ignore[valid-type]
+        name="Keys",
+        description="How many keys a motion gets",
+        items=[
+            ("EVERY", "Every Frame", "A key at every frame of the video: the motion exactly as it was solved"),
+            (
+                "SPARSE",
+                "Sparse",
+                "As few keys as the tolerance allows, joined by smooth curves that are easy to edit by hand",
+            ),
+        ],
+        default="EVERY",
+    )
+    key_tolerance: FloatProperty(  # type: ignore[valid-type]
+        name="Tolerance",
+        description="How far a bone may turn away from the solved motion at any frame, where keys are sparse. The hips "
+        "may be off by 5 mm for each degree",
+        subtype="ANGLE",
+        min=math.radians(0.01),
+        soft_max=math.radians(5.0),
+        max=math.radians(45.0),
+        default=math.radians(0.5),
+    )
     match_scene: BoolProperty(  # type: ignore[valid-type]
         name="Match Scene to Video",
         description="Set the scene's frame rate, frame range and resolution to the video's. "
@@ -171,6 +195,10 @@ class VIDEO2RIG_PG_options(PropertyGroup):
         if self.field_of_view > 0:
             values["field_of_view"] = self.field_of_view
         return Settings.from_json(values)
+
+    def key_bound(self) -> float | None:
+        """Return how far a bone may be off where keys are sparse, radians; None where every frame has a key."""
+        return self.key_tolerance if self.keys == "SPARSE" else None
 
     def settings_for(self, path: str) -> Settings:
         """Return the choices for a video; contacts that are to be as marked are found, as a video has no marks.

@@ -58,6 +58,8 @@ _SHOWN = (
     "regression",
     "detector",
     "device",
+    "keys",
+    "key_tolerance",
     "interpolation",
     "match_scene",
 )
@@ -77,7 +79,8 @@ class VIDEO2RIG_PT_settings(_Sidebar, Panel):
         layout.use_property_decorate = False
         layout.enabled = job.current is None
         chosen = options.of(context)
-        for name in _SHOWN:
+        unused = "interpolation" if chosen.keys == "SPARSE" else "key_tolerance"
+        for name in (name for name in _SHOWN if name != unused):
             row = layout.row()
             # an armature that is there has its own size
             row.active = chosen.armature == "NEW" or name != "height"

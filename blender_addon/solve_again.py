@@ -64,8 +64,9 @@ class VIDEO2RIG_OT_solve_again(FollowJob, Operator):
         assert self._kept is not None
         rig = read_rig.armature_named(self._onto)
         layers.check_free(rig)
+        chosen = options.of(context)
         action, notices = again_scene.place(
-            context, rig, self._holder(rig), self._kept, take, options.of(context).interpolation
+            context, rig, self._holder(rig), self._kept, take, chosen.interpolation, chosen.key_bound()
         )
         for notice in work.take_notices() + notices:
             self.report({"WARNING"}, notice)

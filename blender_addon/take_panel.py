@@ -62,4 +62,10 @@ class VIDEO2RIG_PT_take(Panel):
         row = column.row(align=True)
         row.operator(edit_take.VIDEO2RIG_OT_show_markers.bl_idname, icon="PMARKER_ACT")
         row.operator(edit_take.VIDEO2RIG_OT_mark_contacts.bl_idname, text="", icon="LOOP_BACK")
+        column = layout.column(align=True)
+        column.prop(chosen, "keys")
+        column.prop(chosen, "key_tolerance")
+        row = column.row()
+        row.operator_context = "INVOKE_DEFAULT"
+        row.operator(edit_take.VIDEO2RIG_OT_reduce_keys.bl_idname, icon="MOD_DECIM")
         layout.operator(edit_take.VIDEO2RIG_OT_add_corrections.bl_idname, icon="NLA_PUSHDOWN")

@@ -69,6 +69,7 @@ def place(
     *,
     match: bool,
     interpolation: Interpolation = "LINEAR",
+    bound: float | None = None,
     onto: bpy.types.Object | None = None,
 ) -> Placed:
     """Put the takes of a video into the scene; on any error the scene is as it was.
@@ -81,6 +82,7 @@ def place(
         match: Whether the scene takes over the video's rate, size and length. Else nothing of the scene is set, and
             keys lie at their own time on the scene's clock.
         interpolation: Between keys.
+        bound: Radians that a bone may be off at any frame, for few keys; None keys every frame.
         onto: The armature whose skeleton was solved, for one take; None builds new ones. It gets a new action, and the
             one that it had is kept in the file.
 
@@ -111,7 +113,13 @@ def place(
                 armature = onto
                 keep_action(armature)
             action, pose = keyframes.write_motion(
-                armature, take.motion, own, rate=clock.rate, first=clock.first, interpolation=interpolation
+                armature,
+                take.motion,
+                own,
+                rate=clock.rate,
+                first=clock.first,
+                interpolation=interpolation,
+                bound=bound,
             )
             kept.keep(action, take, kept.Placement(own, clock, camera[kept.PLACED], onto is None))
             actors.append(Actor(take, armature, action))

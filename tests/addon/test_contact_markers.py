@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_solve_again import walk  # noqa: F401 a fixture
 
 bpy = pytest.importorskip("bpy", reason="needs the bpy module or a Blender binary")
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from reference import degrees_between, multiply, pose_matrices, quaternions_from_euler
-from test_solve_again import height, walk  # noqa: F401 a fixture
+from test_solve_again import height
 
 bpy = pytest.importorskip("bpy", reason="needs the bpy module or a Blender binary")
 

@@ -10,20 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_import import furnish, state
+from test_import import state
 
 bpy = pytest.importorskip("bpy", reason="needs the bpy module or a Blender binary")
-
-
-@pytest.fixture
-def walk(addon: Any, backend: Any, empty: Any, video: Path) -> Any:
-    """The armature of an imported video; the video cannot be read any more."""
-    furnish()
-    moved = video.with_name("moved.mp4")
-    assert bpy.ops.video2rig.import_video(filepath=str(video)) == {"FINISHED"}
-    video.rename(moved)
-    yield bpy.data.objects["walk"]
-    moved.rename(video)
 
 
 def height(rig: Any) -> float:
