@@ -117,7 +117,7 @@ class VIDEO2RIG_OT_add_corrections(OnTake, Operator):
 
 
 class VIDEO2RIG_OT_reduce_keys(OnTake, Operator):
-    """Make a new action with few keys, joined by smooth curves that can be edited by hand. The action you have is kept"""
+    """Make a new action with few keys, joined by smooth curves that are easy to edit. The action you have is kept"""
 
     bl_idname = "video2rig.reduce_keys"
     bl_label = "Reduce Keys"
@@ -158,10 +158,6 @@ class VIDEO2RIG_OT_reduce_keys(OnTake, Operator):
         layers.exchange(armature, holder, found.action, found.slot)
         context.scene.frame_set(context.scene.frame_current, subframe=context.scene.frame_subframe)
         if found.left:
-            self.report(
-                {"WARNING"}, f"left as they were, because modifiers change their curves: {', '.join(found.left)}"
-            )
-        share = found.after / found.before
-        return (
-            f"{found.action.name}: {found.after:,} of {found.before:,} keys ({share:.0%}); {holder.action.name} is kept"
-        )
+            self.report({"WARNING"}, f"left as they were, since modifiers change their curves: {', '.join(found.left)}")
+        told = f"{found.after:,} of {found.before:,} keys ({found.after / found.before:.0%})"
+        return f"{found.action.name}: {told}; {holder.action.name} is kept"
