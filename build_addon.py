@@ -39,6 +39,7 @@ BUILD = ROOT / "build"
 CORE_ROOTS = (
     "bundling",
     "client",
+    "doubt",
     "installer",
     "key_reduction",
     "launcher",

@@ -13,6 +13,8 @@ from . import (
     backend,
     bones_panel,
     command,
+    doubt_colours,
+    doubt_marks,
     edit_take,
     import_video,
     job,
@@ -41,6 +43,9 @@ _CLASSES = (
     edit_take.VIDEO2RIG_OT_show_markers,
     edit_take.VIDEO2RIG_OT_add_corrections,
     edit_take.VIDEO2RIG_OT_reduce_keys,
+    doubt_marks.VIDEO2RIG_OT_mark_doubt,
+    doubt_marks.VIDEO2RIG_OT_clear_doubt,
+    doubt_colours.VIDEO2RIG_OT_colour_doubt,
     panel.VIDEO2RIG_PT_main,
     take_panel.VIDEO2RIG_PT_take,
     bones_panel.VIDEO2RIG_OT_find_bones,
@@ -59,6 +64,7 @@ def register() -> None:
         bpy.utils.register_class(cls)
     options.register()
     mapping.register()
+    doubt_colours.register()
     bpy.types.TOPBAR_MT_file_import.append(import_video.menu)
     _commands.append(bpy.utils.register_cli_command("video2rig", command.run))
 
@@ -70,6 +76,7 @@ def unregister() -> None:
     while _commands:
         bpy.utils.unregister_cli_command(_commands.pop())
     bpy.types.TOPBAR_MT_file_import.remove(import_video.menu)
+    doubt_colours.unregister()
     mapping.unregister()
     options.unregister()
     for cls in reversed(_CLASSES):

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 import bpy
 import numpy as np
 
-from . import compat, contact_markers, kept, keyframes, layers, read_rig, retargeting, rig, video_camera
+from . import compat, contact_markers, doubt_marks, kept, keyframes, layers, read_rig, retargeting, rig, video_camera
 from .compat import Interpolation
 from .core.camera import Camera
+from .core.doubt import WORDS
 from .core.rom_profiles import with_profile
 from .core.skeleton import Skeleton
 from .core.take import Take
@@ -91,7 +92,9 @@ def place(
             )
             slot = compat.slot_of(armature)
             kept.keep(action, take, of.placement)
-            contact_markers.carry_over(holder.action, action)
+            contact_markers.carry_over(holder.action, action, WORDS)
+            if doubt_marks.is_marked(holder.action):
+                doubt_marks.mark(action)
             with _camera(context, of.placement.camera, of.take.camera, take.camera) as moved:
                 context.scene.frame_set(context.scene.frame_current, subframe=context.scene.frame_subframe)
                 frames = keyframes.frames_at(take.motion.times, clock.rate, clock.first)

@@ -11,6 +11,7 @@ import numpy as np
 
 from . import compat, contact_markers, retargeting, sparse
 from .core import bounds
+from .core.doubt import find_unsure
 from .core.motion import Motion
 from .video_camera import Clock
 
@@ -18,6 +19,7 @@ AT_BOUNDS = "video2rig_at_bounds"
 CONFIDENCE = "confidence"
 CONTACTS = "video2rig_contacts"
 PROVENANCE = "video2rig_provenance"
+UNSURE = "video2rig_unsure"
 
 # keys are stored as 32-bit floats, which tell 0.001 of a frame apart at frame 10,000
 _WHOLE = 1e-3
@@ -99,6 +101,7 @@ def write_motion(
     )
     contact_markers.mark(action, motion, Clock(rate, first))
     action[AT_BOUNDS] = json.dumps(bounds.to_json(bounds.find_at_bounds(motion)))
+    action[UNSURE] = json.dumps(find_unsure(motion))
     action[PROVENANCE] = json.dumps(motion.provenance)
     return action, pose
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import bpy
 from bpy.types import Panel
 
-from . import edit_take, job, keyframes, layers, options, solve_again
+from . import doubt_colours, doubt_marks, edit_take, job, keyframes, layers, options, solve_again
 
 _STAYS = 4  # joints at the end of their range that are listed
 
@@ -69,3 +69,11 @@ class VIDEO2RIG_PT_take(Panel):
         row.operator_context = "INVOKE_DEFAULT"
         row.operator(edit_take.VIDEO2RIG_OT_reduce_keys.bl_idname, icon="MOD_DECIM")
         layout.operator(edit_take.VIDEO2RIG_OT_add_corrections.bl_idname, icon="NLA_PUSHDOWN")
+        row = layout.row(align=True)
+        row.operator(doubt_marks.VIDEO2RIG_OT_mark_doubt.bl_idname, icon="MARKER_HLT")
+        row.operator(doubt_marks.VIDEO2RIG_OT_clear_doubt.bl_idname, text="", icon="X")
+        row.operator(
+            doubt_colours.VIDEO2RIG_OT_colour_doubt.bl_idname,
+            icon="COLOR",
+            depress=doubt_colours.is_on(context.object),
+        )
