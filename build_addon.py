@@ -43,6 +43,7 @@ CORE_ROOTS = (
     "installer",
     "key_reduction",
     "launcher",
+    "limbs",
     "take",
     "settings",
     "bounds",

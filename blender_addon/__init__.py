@@ -39,6 +39,7 @@ _CLASSES = (
     import_video.VIDEO2RIG_FH_video,
     pick_person.VIDEO2RIG_OT_pick_person,
     solve_again.VIDEO2RIG_OT_solve_again,
+    solve_again.VIDEO2RIG_OT_solve_take,
     edit_take.VIDEO2RIG_OT_mark_contacts,
     edit_take.VIDEO2RIG_OT_show_markers,
     edit_take.VIDEO2RIG_OT_add_corrections,

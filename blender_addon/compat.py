@@ -157,6 +157,33 @@ def set_keys(
     curve.update()
 
 
+def copy_curve(owner: bpy.types.ID, curve: bpy.types.FCurve) -> None:
+    """Copy an F-curve, keys and handles and all, to the owner's action, which has none of its property yet."""
+    store = _store(owner.animation_data.action, slot_of(owner), create=True)
+    new = store.fcurves.new(curve.data_path, index=curve.array_index)
+    if curve.group is not None:
+        new.group = store.groups.get(curve.group.name) or store.groups.new(curve.group.name)
+    count = len(curve.keyframe_points)
+    new.keyframe_points.add(count)
+    for name, width, kind in _OF_KEY:
+        values = np.empty(width * count, dtype=kind)
+        curve.keyframe_points.foreach_get(name, values)
+        new.keyframe_points.foreach_set(name, values)
+    new.extrapolation = curve.extrapolation
+    new.update()
+
+
+_OF_KEY = (
+    ("co", 2, np.float32),
+    ("handle_left", 2, np.float32),
+    ("handle_right", 2, np.float32),
+    ("handle_left_type", 1, np.int32),
+    ("handle_right_type", 1, np.int32),
+    ("interpolation", 1, np.int32),
+    ("easing", 1, np.int32),
+)
+
+
 def read_channel(curve: bpy.types.FCurve) -> tuple[np.ndarray, np.ndarray]:
     """Return the [T] frames and [T] values of a curve's keys."""
     co = np.empty(2 * len(curve.keyframe_points), dtype=np.float32)

@@ -9,7 +9,7 @@ import bpy
 from bpy.props import FloatProperty
 from bpy.types import Operator
 
-from . import compat, contact_markers, job, kept, layers, options, read_rig, sparse
+from . import contact_markers, job, kept, layers, options, read_rig, sparse
 from .core.errors import Video2RigError
 
 
@@ -149,7 +149,7 @@ class VIDEO2RIG_OT_reduce_keys(OnTake, Operator):
         return self.execute(context)
 
     def _work(self, context: bpy.types.Context, armature: bpy.types.Object, holder: layers.Holder) -> str:
-        slot = compat.slot_of(armature) if holder.strip is None else compat.strip_slot(holder.strip)
+        slot = layers.slot_of(armature, holder)
         found = sparse.reduce_action(armature, holder.action, slot, self.tolerance)
         if not found.before:
             bpy.data.actions.remove(found.action)

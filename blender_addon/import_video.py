@@ -10,7 +10,7 @@ import bpy
 from bpy.props import CollectionProperty, StringProperty
 from bpy.types import FileHandler, Operator
 
-from . import job, keyframes, options, read_rig, take_scene
+from . import job, keyframes, limbs, options, read_rig, take_scene
 from .core.errors import Video2RigError
 from .follow_job import FollowJob
 
@@ -81,6 +81,7 @@ class VIDEO2RIG_OT_import_video(FollowJob, Operator):
             match=chosen.match_scene,
             interpolation=chosen.interpolation,
             bound=chosen.key_bound(),
+            off=limbs.switched_off(chosen.limbs),
             onto=read_rig.armature_named(self._onto) if self._onto else None,
         )
         for notice in work.take_notices() + placed.notices:

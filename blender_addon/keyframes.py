@@ -9,9 +9,10 @@ from typing import Any
 import bpy
 import numpy as np
 
-from . import compat, contact_markers, retargeting, sparse
+from . import compat, contact_markers, limbs, retargeting, sparse
 from .core import bounds
 from .core.doubt import find_unsure
+from .core.limbs import limb_of, limbs_of
 from .core.motion import Motion
 from .video_camera import Clock
 
@@ -46,6 +47,7 @@ def write_motion(
     first: int,
     interpolation: compat.Interpolation = "LINEAR",
     bound: float | None = None,
+    off: frozenset[str] = frozenset(),
 ) -> tuple[bpy.types.Action, retargeting.Pose]:
     """Put a motion on the armature whose skeleton it has, on an action of its own.
 
@@ -59,6 +61,7 @@ def write_motion(
         first: The scene frame of the video's time 0.
         interpolation: Between keys.
         bound: Radians that a bone may be off at any frame, for few keys joined by smooth curves; None keys every frame.
+        off: Limbs that get no keys.
 
     Returns:
         The action, and what was keyed.
@@ -67,7 +70,7 @@ def write_motion(
         RigError: The armature is not the one whose skeleton the motion has.
     """
     action = compat.new_action(rig, name)
-    pose = retargeting.pose_on(rig, motion)
+    pose = limbs.without(retargeting.pose_on(rig, motion), motion.skeleton, off)
     frames = frames_at(motion.times, rate, first)
 
     def write(bone: str, prop: str, values: np.ndarray, at: sparse.Keyed, indexed: bool = True) -> None:
@@ -100,10 +103,22 @@ def write_motion(
         [{"joint": c.joint, "start": float(c.start), "end": float(c.end)} for c in motion.contacts]
     )
     contact_markers.mark(action, motion, Clock(rate, first))
-    action[AT_BOUNDS] = json.dumps(bounds.to_json(bounds.find_at_bounds(motion)))
+    of_joint = dict(zip(motion.skeleton.names, limbs_of(motion.skeleton), strict=True))
+    stays = [stay for stay in bounds.find_at_bounds(motion) if of_joint[stay.joint] not in off]
+    action[AT_BOUNDS] = json.dumps(bounds.to_json(tuple(stays)))
     action[UNSURE] = json.dumps(find_unsure(motion))
     action[PROVENANCE] = json.dumps(motion.provenance)
     return action, pose
+
+
+def keep_stays(former: bpy.types.Action, action: bpy.types.Action, off: frozenset[str]) -> None:
+    """Take along when joints of limbs sat at the end of their range, where their keys are those of a former action.
+
+    Args:
+        former, action: From which to which. off: The limbs.
+    """
+    stays = at_bounds(action) + [stay for stay in at_bounds(former) if limb_of(stay.get("role", "")) in off]
+    action[AT_BOUNDS] = json.dumps(sorted(stays, key=lambda stay: -stay.get("seconds", 0.0)))
 
 
 def at_bounds(action: bpy.types.Action) -> list[dict[str, Any]]:

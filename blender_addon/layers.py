@@ -61,6 +61,11 @@ def shown_by(armature: bpy.types.Object | None) -> Holder | None:
     return found
 
 
+def slot_of(armature: bpy.types.Object, holder: Holder) -> Any:
+    """Return the slot by which what holds the motion moves the armature; None where there are no slots."""
+    return compat.slot_of(armature) if holder.strip is None else compat.strip_slot(holder.strip)
+
+
 def check_free(armature: bpy.types.Object) -> None:
     """Make sure that no strip is being edited.
 
@@ -104,12 +109,12 @@ def add_corrections(armature: bpy.types.Object) -> bpy.types.Action:
 
 
 @contextmanager
-def alone(armature: bpy.types.Object, holder: Holder) -> Iterator[None]:
+def alone(armature: bpy.types.Object, holder: Holder | None) -> Iterator[None]:
     """For as long as the block runs, let the armature's action work alone where a strip holds its motion.
 
     Then the action that the armature had comes back, and with it the layers.
     """
-    if holder.strip is None:
+    if holder is None or holder.strip is None:
         yield
         return
     animation = armature.animation_data

@@ -11,6 +11,7 @@ import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, FloatVectorProperty, IntProperty, StringProperty
 from bpy.types import PropertyGroup
 
+from . import limbs
 from .core.settings import DETECTORS, MARKED, Settings, SettingsError
 
 _DEFAULTS = Settings()
@@ -140,6 +141,15 @@ class VIDEO2RIG_PG_options(PropertyGroup):
         name="Learned Motion",
         description="Let a network that knows how people move tell the rotations that one camera leaves open",
         default=_DEFAULTS.regression,
+    )
+    limbs: EnumProperty(  # type: ignore[valid-type]
+        name="Limbs",
+        description="Limbs that are solved. One that is off keeps the keys that the armature's action has for it, "
+        "edits by hand included; on a new armature it rests. Hips and spine are always solved, so legs that are off move "
+        "with new hips and their feet may slide",
+        items=limbs.ITEMS,
+        options={"ENUM_FLAG"},
+        default={identifier for identifier, _, _ in limbs.ITEMS},
     )
     interpolation: EnumProperty(  # type: ignore[valid-type]
         name="Interpolation",
