@@ -145,8 +145,8 @@ class VIDEO2RIG_PG_options(PropertyGroup):
     limbs: EnumProperty(  # type: ignore[valid-type]
         name="Limbs",
         description="Limbs that are solved. One that is off keeps the keys that the armature's action has for it, "
-        "edits by hand included; on a new armature it rests. Hips and spine are always solved, so legs that are off move "
-        "with new hips and their feet may slide",
+        "edits by hand included; on a new armature it rests. Hips and spine are always solved, so legs that are off "
+        "move with new hips and their feet may slide",
         items=limbs.ITEMS,
         options={"ENUM_FLAG"},
         default={identifier for identifier, _, _ in limbs.ITEMS},
