@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Doubt in the viewport: bones that were hardly seen are red, those at the end of their range orange, frame by frame.
+"""Doubt in the viewport: bones that were hardly seen are magenta, those at the end of their range orange.
 
 Bones have their own colours again when it is switched off, and in every saved file, so that a file that is opened
 without the add-on shows nothing of it. The own colours lie on the armature meanwhile, and with them the fact that it is
@@ -23,7 +23,7 @@ from .edit_take import OnTake
 COLOURED = "video2rig_colours"
 """On an armature whose bones show doubt: their own colours."""
 
-UNSURE, LIMIT = (0.85, 0.08, 0.08), (0.95, 0.5, 0.02)
+UNSURE, LIMIT = (0.95, 0.05, 0.85), (1.0, 0.45, 0.0)  # neither is the colour of a side
 _SHADES = ("normal", "select", "active")
 _NEAR = 0.5  # scene frames by which an interval may be missed: its ends may lie between frames
 _SAME = 0.6 / 255  # Blender keeps colours in bytes
@@ -184,7 +184,7 @@ def unregister() -> None:
 
 
 class VIDEO2RIG_OT_colour_doubt(OnTake, Operator):
-    """Colour bones in each frame: red where the video hardly showed them, orange at the end of their range.
+    """Colour bones in each frame: magenta where the video hardly showed them, orange at the end of their range.
 
     Switched off, they have their own colours back; a saved file always has those"""
 
@@ -196,4 +196,4 @@ class VIDEO2RIG_OT_colour_doubt(OnTake, Operator):
             switch_off(armature)
             return f"{armature.name}: its own colours again"
         switch_on(armature)
-        return f"{armature.name}: red where the video hardly showed a bone, orange at the end of its range"
+        return f"{armature.name}: magenta where the video hardly showed a bone, orange at the end of its range"
