@@ -38,7 +38,7 @@ class _OnArmature(Operator):
         """Do it, or tell why not."""
         try:
             told = self.run(read_rig.active_armature(context))
-        except (Video2RigError, OSError) as error:
+        except Video2RigError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         self.report({"INFO"}, told)

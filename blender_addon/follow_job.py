@@ -11,7 +11,7 @@ from typing import Any
 
 import bpy
 
-from . import job
+from . import held, job
 from .core.client import Progress
 from .core.errors import Cancelled, Video2RigError
 
@@ -36,6 +36,7 @@ class FollowJob:
 
     _job: Any = None
     _timer: bpy.types.Timer | None = None
+    _scene: held.HeldScene
 
     def _open(self, context: bpy.types.Context) -> job.Solve:
         """Return what is to be solved.
@@ -73,6 +74,7 @@ class FollowJob:
         except Video2RigError as error:
             self.report({"ERROR"}, str(error))  # type: ignore[attr-defined]
             return {"CANCELLED"}
+        self._scene = held.HeldScene.of(context)
         job.current = self._job
         self._job.start()
         manager = context.window_manager
@@ -95,7 +97,10 @@ class FollowJob:
             return {"PASS_THROUGH"}
         self._end(context)
         try:
-            self._place(context, work, work.result())
+            takes = work.result()
+            # the window may show another scene by now
+            with self._scene.current(context):
+                self._place(context, work, takes)
         except Cancelled:
             self.report({"INFO"}, "Cancelled; the scene is as it was")  # type: ignore[attr-defined]
             return {"CANCELLED"}

@@ -10,7 +10,7 @@ import bpy
 from bpy.props import CollectionProperty, StringProperty
 from bpy.types import FileHandler, Operator
 
-from . import job, keyframes, options, read_rig, take_scene
+from . import held, job, keyframes, options, read_rig, take_scene
 from .core.errors import Video2RigError
 from .follow_job import FollowJob
 
@@ -34,7 +34,7 @@ class VIDEO2RIG_OT_import_video(FollowJob, Operator):
     )
 
     _browsed = False
-    _onto = ""  # name of the armature that is solved: pointers do not survive an undo in the meantime
+    _onto: held.HeldRig | None = None
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """Ask for a file if none was given, else start."""
@@ -59,10 +59,10 @@ class VIDEO2RIG_OT_import_video(FollowJob, Operator):
 
     def _open(self, context: bpy.types.Context) -> job.Job:
         path, chosen = self._path(), options.of(context)
-        self._onto, skeleton = "", None
+        self._onto, skeleton = None, None
         if chosen.armature == "ACTIVE":
             rig = read_rig.active_armature(context)
-            self._onto, skeleton = rig.name, read_rig.skeleton_to_solve(rig, chosen.rom)
+            self._onto, skeleton = held.HeldRig.of(rig), read_rig.skeleton_to_solve(rig, chosen.rom)
             self.report({"INFO"}, read_rig.told_of(rig, skeleton))
         return job.Job(path, chosen.settings_for(path), job.wanted_from_preferences(context), skeleton)
 
@@ -80,7 +80,7 @@ class VIDEO2RIG_OT_import_video(FollowJob, Operator):
             work.source.info,
             match=chosen.match_scene,
             interpolation=chosen.interpolation,
-            onto=read_rig.armature_named(self._onto) if self._onto else None,
+            onto=self._onto.found(context.scene) if self._onto else None,
         )
         for notice in work.take_notices() + placed.notices:
             self.report({"WARNING"}, notice)
@@ -89,7 +89,7 @@ class VIDEO2RIG_OT_import_video(FollowJob, Operator):
         told += f": {len(takes[0].motion)} frames" + (f", solved on {device}" if device else "")
         stays = keyframes.at_bounds_lines(placed.actors[0].action, 2) if len(takes) == 1 else []
         self.report({"INFO"}, told + (f"; at the end of their range: {', '.join(stays)}" if stays else ""))
-        if not bpy.app.background:
+        if not bpy.app.background and context.window.scene == context.scene:
             look_through(context, placed.camera)
 
 

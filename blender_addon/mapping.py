@@ -152,7 +152,11 @@ def vrm_bones(extension: Any, names: set[str]) -> dict[str, str]:
 
 
 def save(mapping: Mapping, path: Path) -> None:
-    """Write a map to a JSON file."""
+    """Write a map to a JSON file.
+
+    Raises:
+        RigError: It cannot be written.
+    """
     data = {
         "format": _FORMAT,
         "version": _VERSION,
@@ -160,7 +164,10 @@ def save(mapping: Mapping, path: Path) -> None:
         TRAVEL: mapping.travel,
         "bones": mapping.bones,
     }
-    path.write_text(json.dumps(data, indent=2) + "\n", "utf-8")
+    try:
+        path.write_text(json.dumps(data, indent=2) + "\n", "utf-8")
+    except OSError as error:
+        raise RigError(f"{path.name} cannot be written: {error.strerror or error} ({path.parent})") from None
 
 
 def load(rig: bpy.types.Object, path: Path) -> Mapping:

@@ -9,6 +9,7 @@ import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, FloatVectorProperty, IntProperty, StringProperty
 from bpy.types import PropertyGroup
 
+from . import units
 from .core.settings import DETECTORS, Settings, SettingsError
 
 _DEFAULTS = Settings()
@@ -89,7 +90,7 @@ class VIDEO2RIG_PG_options(PropertyGroup):
         subtype="DISTANCE",
         unit="LENGTH",
         min=0.0,
-        max=2.6,
+        soft_max=2.6,
         default=_DEFAULTS.height or 0.0,
     )
     field_of_view: FloatProperty(  # type: ignore[valid-type]
@@ -160,7 +161,7 @@ class VIDEO2RIG_PG_options(PropertyGroup):
         values["regression"] = self.regression
         values["smoothing_hz"] = self.smoothing_hz or None
         if self.height > 0:
-            values["height"] = self.height
+            values["height"] = self.height * units.metres(self.id_data)
         if self.field_of_view > 0:
             values["field_of_view"] = self.field_of_view
         return Settings.from_json(values)

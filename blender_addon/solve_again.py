@@ -6,7 +6,7 @@ from __future__ import annotations
 import bpy
 from bpy.types import Operator
 
-from . import again_scene, job, kept, options, read_rig
+from . import again_scene, held, job, kept, options, read_rig
 from .core.errors import Video2RigError
 from .core.skeleton import Skeleton
 from .follow_job import FollowJob
@@ -19,7 +19,7 @@ class VIDEO2RIG_OT_solve_again(FollowJob, Operator):
     bl_label = "Solve Again"
     bl_options = {"UNDO"}  # noqa: RUF012 Blender wants a set
 
-    _onto = ""  # name of the armature: pointers do not survive an undo in the meantime
+    _onto: held.HeldRig | None = None
     _kept: kept.Kept | None = None
     _skeleton: Skeleton | None = None
 
@@ -47,14 +47,14 @@ class VIDEO2RIG_OT_solve_again(FollowJob, Operator):
         if action is None:
             raise Video2RigError(f"{rig.name} has no action")
         chosen = options.of(context)
-        self._onto, self._kept = rig.name, kept.read(action)
+        self._onto, self._kept = held.HeldRig.of(rig), kept.read(action)
         self._skeleton = again_scene.skeleton_to_solve(rig, self._kept, chosen.rom)
         return job.Again(self._kept.take, chosen.settings(), job.wanted_from_preferences(context), self._skeleton)
 
     def _place(self, context: bpy.types.Context, work: job.Again, takes: list[job.Take]) -> None:
         (take,) = takes
-        assert self._kept is not None
-        rig = read_rig.armature_named(self._onto)
+        assert self._kept is not None and self._onto is not None
+        rig = self._onto.found(context.scene)
         action, notices = again_scene.place(context, rig, self._kept, take, options.of(context).interpolation)
         for notice in work.take_notices() + notices:
             self.report({"WARNING"}, notice)
