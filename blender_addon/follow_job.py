@@ -11,7 +11,7 @@ from typing import Any
 
 import bpy
 
-from . import held, job
+from . import held, job, outcome
 from .core.client import Progress
 from .core.errors import Cancelled, Video2RigError
 
@@ -56,11 +56,12 @@ class FollowJob:
 
     def _wait(self, context: bpy.types.Context) -> set[str]:
         """Solve and wait for it."""
+        outcome.forget()
         try:
             work = self._open(context)
             self._place(context, work, job.solve_blocking(work, lambda progress: None))
         except Video2RigError as error:
-            self.report({"ERROR"}, str(error))  # type: ignore[attr-defined]
+            self._tell("ERROR", str(error))
             return {"CANCELLED"}
         return {"FINISHED"}
 
@@ -69,10 +70,12 @@ class FollowJob:
         if job.current is not None:
             self.report({"ERROR"}, "A video is being solved already; cancel it first, or wait")  # type: ignore[attr-defined]
             return {"CANCELLED"}
+        outcome.forget()
         try:
             self._job = self._open(context)
         except Video2RigError as error:
-            self.report({"ERROR"}, str(error))  # type: ignore[attr-defined]
+            self._tell("ERROR", str(error))
+            _redraw(context)
             return {"CANCELLED"}
         self._scene = held.HeldScene.of(context)
         job.current = self._job
@@ -106,7 +109,7 @@ class FollowJob:
             return {"CANCELLED"}
         except Exception as error:
             # whatever went wrong on the worker, the user reads it here and the scene is untouched
-            self.report({"ERROR"}, job.describe(error))  # type: ignore[attr-defined]
+            self._tell("ERROR", job.describe(error))
             return {"CANCELLED"}
         return {"FINISHED"}
 
@@ -116,9 +119,13 @@ class FollowJob:
             self._job.cancel()
             self._end(context)
 
+    def _tell(self, kind: outcome.Kind, text: str) -> None:
+        """Tell the user, where it stays to be read."""
+        outcome.tell(self, kind, text)  # type: ignore[arg-type]
+
     def _show(self, context: bpy.types.Context, work: job.Solve) -> None:
         for notice in work.take_notices():
-            self.report({"WARNING"}, notice)  # type: ignore[attr-defined]
+            self._tell("WARNING", notice)
         text = "Cancelling" if work.cancelling else f"{progress_text(work.progress())} (Esc cancels)"
         context.workspace.status_text_set(f"Video2Rig: {text}")
         _redraw(context)

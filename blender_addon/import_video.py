@@ -6,6 +6,8 @@ In a window the operator is modal, in background mode it waits: see `follow_job.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import bpy
 from bpy.props import CollectionProperty, StringProperty
 from bpy.types import FileHandler, Operator
@@ -24,7 +26,12 @@ class VIDEO2RIG_OT_import_video(FollowJob, Operator):
     bl_label = "Video to Armature"
     bl_options = {"UNDO"}  # noqa: RUF012 Blender wants a set
 
-    filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})  # type: ignore[valid-type]
+    filepath: StringProperty(  # type: ignore[valid-type]
+        name="Video",
+        description="A video of people; none opens the file browser",
+        subtype="FILE_PATH",
+        options={"SKIP_SAVE"},
+    )
     directory: StringProperty(subtype="DIR_PATH", options={"SKIP_SAVE", "HIDDEN"})  # type: ignore[valid-type]
     files: CollectionProperty(  # type: ignore[valid-type]
         type=bpy.types.OperatorFileListElement, options={"SKIP_SAVE", "HIDDEN"}
@@ -48,7 +55,8 @@ class VIDEO2RIG_OT_import_video(FollowJob, Operator):
         """Solve and wait for it; after the file browser, hand over to the modal way."""
         if self._browsed and not bpy.app.background:
             # an operator that comes back from the file browser cannot become modal itself
-            bpy.ops.video2rig.import_video("INVOKE_DEFAULT", filepath=self.filepath)
+            chosen = [{"name": file.name} for file in self.files]
+            bpy.ops.video2rig.import_video("INVOKE_DEFAULT", filepath=self.filepath, files=chosen)
             return {"CANCELLED"}
         return self._wait(context)
 
@@ -59,6 +67,10 @@ class VIDEO2RIG_OT_import_video(FollowJob, Operator):
 
     def _open(self, context: bpy.types.Context) -> job.Job:
         path, chosen = self._path(), options.of(context)
+        if len(self.files) > 1:
+            self._tell(
+                "WARNING", f"one video at a time: this is {Path(path).name}, and {len(self.files) - 1} are left out"
+            )
         self._onto, skeleton = None, None
         if chosen.armature == "ACTIVE":
             rig = read_rig.active_armature(context)
@@ -83,7 +95,7 @@ class VIDEO2RIG_OT_import_video(FollowJob, Operator):
             onto=self._onto.found(context.scene) if self._onto else None,
         )
         for notice in work.take_notices() + placed.notices:
-            self.report({"WARNING"}, notice)
+            self._tell("WARNING", notice)
         device = takes[0].motion.provenance.get("device", "")
         told = placed.rigs[0].name + (f" and {len(placed.rigs) - 1} more" if len(placed.rigs) > 1 else "")
         told += f": {len(takes[0].motion)} frames" + (f", solved on {device}" if device else "")

@@ -43,10 +43,10 @@ class VIDEO2RIG_PG_bones(PropertyGroup):
     """The bone of each role, kept with the armature."""
 
     kept: BoolProperty(  # type: ignore[valid-type]
-        description="Whether these bones are used; else they are found anew each time"
+        description="Whether these bones are used; else they are found anew each time", options={"HIDDEN"}
     )
-    told: StringProperty()  # type: ignore[valid-type]
-    family: StringProperty()  # type: ignore[valid-type]
+    told: StringProperty(options={"HIDDEN"})  # type: ignore[valid-type]
+    family: StringProperty(options={"HIDDEN"})  # type: ignore[valid-type]
     travel: StringProperty(  # type: ignore[valid-type]
         name="Travel",
         description="A bone above the pelvis that takes the path along the floor, as games want it. "

@@ -13,16 +13,24 @@ from . import units
 from .core.settings import DETECTORS, Settings, SettingsError
 
 _DEFAULTS = Settings()
+_ADD = "its weights are added with `video2rig models add`"
 _TITLES = {
-    "blazepose": "BlazePose",
-    **{f"openpose_{stages}": f"OpenPose, {stages} stages" for stages in range(2, 7)},
-    "openpose_mobilenet": "OpenPose, small",
-    "rtmpose_m_halpe26": "RTMPose-m",
-    "rtmpose_x_halpe26": "RTMPose-x",
-    "rtmw_l_wholebody": "RTMW-l, hands too",
-    "rtmw_x_wholebody": "RTMW-x, hands too",
+    "blazepose": ("BlazePose", "33 keypoints and their depth; comes with the backend"),
+    **{
+        f"openpose_{stages}": (f"OpenPose, {stages} Stages", f"18 keypoints; fewer stages are faster; {_ADD}")
+        for stages in range(2, 7)
+    },
+    "openpose_mobilenet": ("OpenPose, Small", f"18 keypoints, fast, poor at unusual poses; {_ADD}"),
+    "rtmpose_m_halpe26": ("RTMPose-m", f"26 keypoints, heels and toes among them; {_ADD}"),
+    "rtmpose_x_halpe26": ("RTMPose-x", f"26 keypoints, heels and toes among them, slower and more exact; {_ADD}"),
+    "rtmw_l_wholebody": ("RTMW-l, Hands Too", f"35 keypoints, knuckles among them; {_ADD}"),
+    "rtmw_x_wholebody": ("RTMW-x, Hands Too", f"35 keypoints, knuckles among them, slower and more exact; {_ADD}"),
 }
-_DETECTORS = [(name, _TITLES.get(name, name), "") for name in DETECTORS]
+_DETECTORS = [
+    (name, title, tooltip[:1].upper() + tooltip[1:])
+    for name in DETECTORS
+    for title, tooltip in [_TITLES.get(name, (name.replace("_", " ").title(), _ADD))]
+]
 
 
 class VIDEO2RIG_PG_options(PropertyGroup):
@@ -58,7 +66,7 @@ class VIDEO2RIG_PG_options(PropertyGroup):
         subtype="TIME_ABSOLUTE",
         unit="TIME_ABSOLUTE",
     )
-    picked_in: StringProperty()  # type: ignore[valid-type]
+    picked_in: StringProperty(options={"HIDDEN"})  # type: ignore[valid-type]
     armature: EnumProperty(  # type: ignore[valid-type]
         name="Armature",
         description="What the motion is solved on",

@@ -57,7 +57,7 @@ class VIDEO2RIG_OT_solve_again(FollowJob, Operator):
         rig = self._onto.found(context.scene)
         action, notices = again_scene.place(context, rig, self._kept, take, options.of(context).interpolation)
         for notice in work.take_notices() + notices:
-            self.report({"WARNING"}, notice)
+            self._tell("WARNING", notice)
         self.report({"INFO"}, f"{rig.name}: {len(take.motion)} frames, solved again as {action.name}")
 
 
