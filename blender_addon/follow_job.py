@@ -117,6 +117,7 @@ class FollowJob:
         """Blender ends the operator: another file is opened, or the window closes."""
         if self._job is not None:
             self._job.cancel()
+            outcome.keep("WARNING", "cancelled: its window was closed, or another file was opened")
             self._end(context)
 
     def _tell(self, kind: outcome.Kind, text: str) -> None:

@@ -65,7 +65,7 @@ for _role in ROLES:
 def title(role: str) -> str:
     """Return a role without its side, as a user reads it."""
     part, _, where = split_role(role)[1].partition("_")
-    return f"{where} {part}".strip().capitalize()
+    return f"{where} {part}".strip().title()
 
 
 def found(rig: bpy.types.Object) -> Mapping:

@@ -120,7 +120,7 @@ class VIDEO2RIG_PG_options(PropertyGroup):
         name="Foot Contacts",
         description="Whether feet that rest on the floor are held still",
         items=[
-            ("auto", "Found", "Feet that rest on the floor are found in the motion, and held still"),
+            ("auto", "Automatic", "Feet that rest on the floor are found in the motion, and held still"),
             ("always", "Always", "The person never leaves the floor: one foot or the other always rests on it"),
             ("off", "Off", "Feet move as they were seen"),
         ],

@@ -33,6 +33,11 @@ def forget() -> None:
 def tell(operator: Operator, kind: Kind, text: str) -> None:
     """Report something, and keep it for the panel."""
     operator.report({kind}, text)
+    keep(kind, text)
+
+
+def keep(kind: Kind, text: str) -> None:
+    """Keep something for the panel."""
     line = Told(kind, text)
     if line not in told:
         told.append(line)
