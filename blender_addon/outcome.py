@@ -59,7 +59,7 @@ def draw(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     for kind, text in told:
         column = lines.column(align=True)
         column.alert = kind == "ERROR"
-        for number, part in enumerate(textwrap.wrap(text[:1].upper() + text[1:], letters(context))):
+        for number, part in enumerate(textwrap.wrap(text, letters(context))):
             column.label(text=part, icon="BLANK1" if number else "ERROR" if kind == "ERROR" else "INFO")
     row.operator(VIDEO2RIG_OT_dismiss.bl_idname, text="", icon="X", emboss=False)
 

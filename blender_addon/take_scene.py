@@ -13,6 +13,7 @@ from typing import NamedTuple
 from uuid import uuid4
 
 import bpy
+import numpy as np
 
 from . import kept, keyframes, read_rig, retargeting, rig, video_camera
 from .compat import Interpolation
@@ -104,6 +105,9 @@ def place(
         scene.collection.children.link(collection)
         camera = video_camera.add_camera(scene, solved, f"{name} camera", collection)
         actors, notices = [], []
+        end = math.ceil(keyframes.frames_at(np.array([duration]), clock.rate, clock.first)[0])
+        if end > scene.frame_end:
+            notices.append(f"the motion goes on to frame {end}, and the scene ends at {scene.frame_end}")
         try:
             video_camera.add_background(camera, Path(info.path), info.fps, duration, clock)
         except video_camera.BackgroundError as error:

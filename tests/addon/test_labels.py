@@ -128,7 +128,7 @@ def test_what_a_solve_told_stays_in_the_panel_in_lines_that_fit(addon: Any, widt
     context = SimpleNamespace(region=SimpleNamespace(width=width), preferences=preferences)
     told.draw(Pen(drawn), context)
     lines = [text for kind, text in drawn if kind == "label"]
-    assert " ".join(lines) == "A connection was lost T" + long[1:]
+    assert " ".join(lines) == "a connection was lost " + long
     assert max(map(len, lines)) <= told.letters(context) < width / 6
     assert bpy.ops.video2rig.dismiss() == {"FINISHED"}
     drawn.clear()

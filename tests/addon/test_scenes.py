@@ -322,6 +322,26 @@ def test_places_that_cannot_be_written(addon: Any, empty: Any, human: Any, tmp_p
         bpy.ops.video2rig.load_bones(filepath=str(tmp_path / "absent.json"))
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no folder that nobody may write to is known here")
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_solved(
+    addon: Any, video: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(addon.job, "reach", lambda wanted: pytest.fail("a server was asked for"))
+    assert addon.command.run(["convert", str(video), "-o", "/proc/out.blend"]) == 1
+    assert "/proc/out.blend cannot be written" in capfd.readouterr().err
+
+
+def test_motion_beyond_the_end_of_the_scene_is_told(addon: Any, at_once: None, empty: Any, video: Path) -> None:
+    for end, told in ((23, ["the motion goes on to frame 24, and the scene ends at 23"]), (24, [])):
+        empty.scene.render.fps, empty.scene.frame_end = 25, end
+        assert bpy.ops.video2rig.import_video(filepath=str(video)) == {"FINISHED"}
+        assert [line.text for line in addon.outcome.told] == told
+        assert empty.scene.frame_end == end
+    empty.scene.frame_end, empty.scene.video2rig.match_scene = 5, True
+    assert bpy.ops.video2rig.import_video(filepath=str(video)) == {"FINISHED"}
+    assert not addon.outcome.told
+
+
 def test_a_server_that_cannot_write_its_connection(
     addon: Any, backend: Any, empty: Any, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
