@@ -29,7 +29,9 @@ from .core.doubt import WORDS
 from .core.rom_profiles import with_profile
 from .core.skeleton import Skeleton
 from .core.take import Take
+from .rig_bones import evaluated
 from .scene_guard import unchanged_on_error
+from .units import metres
 
 _SAME = 1e-4  # metres, radians, or of a matrix: in 32-bit floats
 _PLACE = ("location", "rotation_euler", "rotation_quaternion", "rotation_axis_angle", "scale")
@@ -99,7 +101,7 @@ def place(
     limited = of.placement.built and not _same_limits(read_rig.skeleton_to_solve(armature), skeleton)
     posing = armature.mode == "POSE" and context.view_layer.objects.active == armature
     former = None if holder is None else (holder.action, layers.slot_of(armature, holder))
-    with unchanged_on_error(context, armature), _limits(armature, skeleton if limited else None):
+    with evaluated(armature), unchanged_on_error(context, armature), _limits(armature, skeleton if limited else None):
         with layers.alone(armature, holder):
             action, pose = keyframes.write_motion(
                 armature,
@@ -182,7 +184,8 @@ def _limits(armature: bpy.types.Object, skeleton: Skeleton | None) -> Iterator[N
 @contextmanager
 def _camera(context: bpy.types.Context, mark: str, former: Camera, now: Camera) -> Iterator[list[bpy.types.Object]]:
     """Move the cameras with a mark that stand where the former take put them; back again if the block raises."""
-    place = np.array(video_camera.matrix_world(former))
+    unit = metres(context.scene)
+    place = np.array(video_camera.matrix_world(former, unit))
     cameras = [
         obj
         for obj in context.scene.objects
@@ -198,8 +201,8 @@ def _camera(context: bpy.types.Context, mark: str, former: Camera, now: Camera) 
     ]
     try:
         for obj in cameras:
-            video_camera.set_optics(obj.data, now, video_camera.aspect(context.scene))
-            obj.matrix_world = video_camera.matrix_world(now)
+            video_camera.set_optics(obj.data, now, video_camera.aspect(context.scene), unit)
+            obj.matrix_world = video_camera.matrix_world(now, unit)
         yield cameras
     except BaseException:
         for obj, placed, optics in before:

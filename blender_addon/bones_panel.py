@@ -38,7 +38,7 @@ class _OnArmature(Operator):
         """Do it, or tell why not."""
         try:
             told = self.run(read_rig.active_armature(context))
-        except (Video2RigError, OSError) as error:
+        except Video2RigError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         self.report({"INFO"}, told)
@@ -77,7 +77,9 @@ class VIDEO2RIG_OT_forget_bones(_OnArmature):
 
 
 class _WithFile(_OnArmature):
-    filepath: StringProperty(subtype="FILE_PATH")  # type: ignore[valid-type]
+    filepath: StringProperty(  # type: ignore[valid-type]
+        name="File", description="A list of bones, as Save Bones writes it", subtype="FILE_PATH"
+    )
     filter_glob: StringProperty(default="*.json", options={"HIDDEN"})  # type: ignore[valid-type]
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
@@ -123,6 +125,7 @@ class VIDEO2RIG_PT_bones(Panel):
     bl_category = "Video2Rig"
     bl_label = "Bones"
     bl_parent_id = "VIDEO2RIG_PT_main"
+    bl_order = 10  # the first one
     bl_options = {"DEFAULT_CLOSED"}  # noqa: RUF012 Blender wants a set
 
     @classmethod

@@ -295,6 +295,8 @@ def _targets(arguments: argparse.Namespace) -> dict[str, Path]:
             raise SaveError(f"{path.name} cannot be written: there is no folder {path.parent}")
         if path.is_dir():
             raise SaveError(f"{path} cannot be written: it is a folder")
+        with _Draft(path):  # not after minutes of solving
+            pass
     return targets
 
 

@@ -11,20 +11,28 @@ import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, FloatVectorProperty, IntProperty, StringProperty
 from bpy.types import PropertyGroup
 
-from . import limbs
+from . import limbs, units
 from .core.settings import DETECTORS, MARKED, Settings, SettingsError
 
 _DEFAULTS = Settings()
+_ADD = "its weights are added with `video2rig models add`"
 _TITLES = {
-    "blazepose": "BlazePose",
-    **{f"openpose_{stages}": f"OpenPose, {stages} stages" for stages in range(2, 7)},
-    "openpose_mobilenet": "OpenPose, small",
-    "rtmpose_m_halpe26": "RTMPose-m",
-    "rtmpose_x_halpe26": "RTMPose-x",
-    "rtmw_l_wholebody": "RTMW-l, hands too",
-    "rtmw_x_wholebody": "RTMW-x, hands too",
+    "blazepose": ("BlazePose", "33 keypoints and their depth; comes with the backend"),
+    **{
+        f"openpose_{stages}": (f"OpenPose, {stages} Stages", f"18 keypoints; fewer stages are faster; {_ADD}")
+        for stages in range(2, 7)
+    },
+    "openpose_mobilenet": ("OpenPose, Small", f"18 keypoints, fast, poor at unusual poses; {_ADD}"),
+    "rtmpose_m_halpe26": ("RTMPose-m", f"26 keypoints, heels and toes among them; {_ADD}"),
+    "rtmpose_x_halpe26": ("RTMPose-x", f"26 keypoints, heels and toes among them, slower and more exact; {_ADD}"),
+    "rtmw_l_wholebody": ("RTMW-l, Hands Too", f"35 keypoints, knuckles among them; {_ADD}"),
+    "rtmw_x_wholebody": ("RTMW-x, Hands Too", f"35 keypoints, knuckles among them, slower and more exact; {_ADD}"),
 }
-_DETECTORS = [(name, _TITLES.get(name, name), "") for name in DETECTORS]
+_DETECTORS = [
+    (name, title, tooltip[:1].upper() + tooltip[1:])
+    for name in DETECTORS
+    for title, tooltip in [_TITLES.get(name, (name.replace("_", " ").title(), _ADD))]
+]
 
 
 class VIDEO2RIG_PG_options(PropertyGroup):
@@ -60,7 +68,7 @@ class VIDEO2RIG_PG_options(PropertyGroup):
         subtype="TIME_ABSOLUTE",
         unit="TIME_ABSOLUTE",
     )
-    picked_in: StringProperty()  # type: ignore[valid-type]
+    picked_in: StringProperty(options={"HIDDEN"})  # type: ignore[valid-type]
     armature: EnumProperty(  # type: ignore[valid-type]
         name="Armature",
         description="What the motion is solved on",
@@ -92,7 +100,7 @@ class VIDEO2RIG_PG_options(PropertyGroup):
         subtype="DISTANCE",
         unit="LENGTH",
         min=0.0,
-        max=2.6,
+        soft_max=2.6,
         default=_DEFAULTS.height or 0.0,
     )
     field_of_view: FloatProperty(  # type: ignore[valid-type]
@@ -114,7 +122,7 @@ class VIDEO2RIG_PG_options(PropertyGroup):
         name="Foot Contacts",
         description="Whether feet that rest on the floor are held still",
         items=[
-            ("auto", "Found", "Feet that rest on the floor are found in the motion, and held still"),
+            ("auto", "Automatic", "Feet that rest on the floor are found in the motion, and held still"),
             ("always", "Always", "The person never leaves the floor: one foot or the other always rests on it"),
             ("off", "Off", "Feet move as they were seen"),
             (
@@ -201,7 +209,7 @@ class VIDEO2RIG_PG_options(PropertyGroup):
         values["regression"] = self.regression
         values["smoothing_hz"] = self.smoothing_hz or None
         if self.height > 0:
-            values["height"] = self.height
+            values["height"] = self.height * units.metres(self.id_data)
         if self.field_of_view > 0:
             values["field_of_view"] = self.field_of_view
         return Settings.from_json(values)

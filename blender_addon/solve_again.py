@@ -7,7 +7,7 @@ import bpy
 from bpy.props import EnumProperty
 from bpy.types import Operator
 
-from . import again_scene, contact_markers, job, kept, layers, limbs, options, read_rig
+from . import again_scene, contact_markers, held, job, kept, layers, limbs, options, read_rig
 from .core.errors import Video2RigError
 from .core.settings import MARKED
 from .core.skeleton import Skeleton
@@ -19,7 +19,7 @@ class _Again(FollowJob):
 
     bl_options = {"UNDO"}  # noqa: RUF012 Blender wants a set
 
-    _onto = ""  # name of the armature: pointers do not survive an undo in the meantime
+    _onto: held.HeldRig | None = None
     _kept: kept.Kept | None = None
     _skeleton: Skeleton | None = None
 
@@ -48,21 +48,21 @@ class _Again(FollowJob):
         of = of or _onto_another(kept.read(action), rig.name)
         self._skeleton, profile = again_scene.skeleton_to_solve(rig, own, chosen.rom)
         # limits that were edited once stay the armature's own
-        self._onto, self._kept = rig.name, of._replace(placement=of.placement._replace(built=profile))
+        self._onto, self._kept = held.HeldRig.of(rig), of._replace(placement=of.placement._replace(built=profile))
         settings, contacts = chosen.settings(), None
         if settings.contacts == MARKED:
             contacts = contact_markers.read(action, self._kept, self._skeleton)
         elif contact_markers.edited(action, self._kept):
-            self.report(  # type: ignore[attr-defined]
-                {"WARNING"}, f"the contact markers of {action.name} were edited; Foot Contacts: As Marked takes them"
+            self._tell(
+                "WARNING", f"the contact markers of {action.name} were edited; Foot Contacts: As Marked takes them"
             )
         wanted = job.wanted_from_preferences(context)
         return job.Again(self._kept.take, settings, wanted, self._skeleton, contacts)
 
     def _place(self, context: bpy.types.Context, work: job.Again, takes: list[job.Take]) -> None:
         (take,) = takes
-        assert self._kept is not None
-        rig, chosen = read_rig.armature_named(self._onto), options.of(context)
+        assert self._kept is not None and self._onto is not None
+        rig, chosen = self._onto.found(context.scene), options.of(context)
         layers.check_free(rig)
         action, notices = again_scene.place(
             context,
@@ -75,7 +75,7 @@ class _Again(FollowJob):
             off=limbs.switched_off(chosen.limbs),
         )
         for notice in work.take_notices() + notices:
-            self.report({"WARNING"}, notice)  # type: ignore[attr-defined]
+            self._tell("WARNING", notice)
         told = f"{rig.name}: {len(take.motion)} frames, solved again as {action.name}"
         self.report({"INFO"}, told)  # type: ignore[attr-defined]
 

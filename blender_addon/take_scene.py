@@ -6,18 +6,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
 
 import bpy
+import numpy as np
 
 from . import compat, kept, keyframes, limbs, read_rig, retargeting, rig, video_camera
 from .compat import Interpolation
 from .core.camera import Camera
 from .core.frames import VideoInfo
 from .core.take import Take
+from .rig_bones import evaluated
 from .scene_guard import unchanged_on_error
 
 
@@ -37,7 +40,7 @@ class Placed(NamedTuple):
     collection: bpy.types.Collection
     clock: video_camera.Clock
     notices: list[str]
-    """What a user should know of the armature: bones that something else holds."""
+    """What a user should know: bones that something else holds, a video that cannot be shown."""
 
     @property
     def rigs(self) -> list[bpy.types.Object]:
@@ -98,7 +101,8 @@ def place(
     if onto is not None:
         (take,) = takes
         read_rig.check_unchanged(onto, take.motion.skeleton)
-    with unchanged_on_error(context, onto):
+    posing = onto is not None and onto.mode == "POSE" and context.view_layer.objects.active == onto
+    with nullcontext() if onto is None else evaluated(onto), unchanged_on_error(context, onto):
         solved, duration = takes[0].camera, float(max(take.motion.times[-1] for take in takes))
         if match:
             match_scene(scene, solved, info.fps, duration)
@@ -106,9 +110,15 @@ def place(
         collection = bpy.data.collections.new(name)
         scene.collection.children.link(collection)
         camera = video_camera.add_camera(scene, solved, f"{name} camera", collection)
-        video_camera.add_background(camera, Path(info.path), info.fps, duration, clock)
-        camera[kept.PLACED] = uuid4().hex
         actors, notices = [], []
+        end = math.ceil(keyframes.frames_at(np.array([duration]), clock.rate, clock.first)[0])
+        if end > scene.frame_end:
+            notices.append(f"the motion goes on to frame {end}, and the scene ends at {scene.frame_end}")
+        try:
+            video_camera.add_background(camera, Path(info.path), info.fps, duration, clock)
+        except video_camera.BackgroundError as error:
+            notices.append(str(error))  # the motion does not need it
+        camera[kept.PLACED] = uuid4().hex
         for take in takes:
             own = name if len(takes) == 1 else f"{name} person {take.person}"
             former = None
@@ -138,5 +148,7 @@ def place(
         scene.frame_set(scene.frame_current, subframe=scene.frame_subframe)
         if onto is not None:
             frames = keyframes.frames_at(takes[0].motion.times, clock.rate, clock.first)
-            notices = retargeting.what_was_set(pose) + retargeting.what_holds(onto, pose, frames)
+            notices += retargeting.what_was_set(pose) + retargeting.what_holds(onto, pose, frames)
+    if posing:
+        bpy.ops.object.mode_set(mode="POSE")
     return Placed(actors, camera, collection, clock, notices)

@@ -34,7 +34,6 @@ from video2rig.link import CONTROL, FRAMES, Link
 from video2rig.settings import Settings
 from video2rig.wire import PROTOCOL, encode
 
-
 SEEN = {"keypoint_set": "blazepose_33", "person": 1, "camera": {}, "contacts": None}
 
 
