@@ -9,6 +9,7 @@ from typing import Any
 import bpy
 
 from . import compat
+from .compat import fcurves, fcurves_of
 from .core.limbs import BODY, LIMBS, limbs_of
 from .core.skeleton import Skeleton
 from .retargeting import Pose
@@ -46,8 +47,8 @@ def carry_over(armature: bpy.types.Object, former: bpy.types.Action, slot: Any, 
     Args:
         armature: Whose. former, slot: The slot is None where there are no slots. bones: By name.
     """
-    there = {(curve.data_path, curve.array_index) for curve in compat.fcurves(armature)}
-    for curve in compat.fcurves_of(former, slot):
+    there = {(curve.data_path, curve.array_index) for curve in fcurves(armature)}
+    for curve in fcurves_of(former, slot):
         if _bone(curve) in bones and (curve.data_path, curve.array_index) not in there:
             compat.copy_curve(armature, curve)
 
@@ -60,8 +61,8 @@ def rest_where_unkeyed(
     Args:
         armature: Whose. former, slot: The slot is None where there are no slots. except_for: Bones that stay.
     """
-    now = {_bone(curve) for curve in compat.fcurves(armature)}
-    for name in {_bone(curve) for curve in compat.fcurves_of(former, slot)} - now - except_for:
+    now = {_bone(curve) for curve in fcurves(armature)}
+    for name in {_bone(curve) for curve in fcurves_of(former, slot)} - now - except_for:
         if name in armature.pose.bones:
             armature.pose.bones[name].matrix_basis.identity()
 

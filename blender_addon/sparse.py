@@ -12,6 +12,7 @@ import bpy
 import numpy as np
 
 from . import compat
+from .compat import fcurves_of
 from .core.key_reduction import Channels, reduce_keys
 from .retargeting import Channel
 from .rig_bones import location_space
@@ -93,7 +94,7 @@ def reduce_action(rig: bpy.types.Object, action: bpy.types.Action, slot: Any, bo
     new = action.copy()
     own = compat.copied_slot(new, slot)
     bones: dict[str, dict[str, dict[int, bpy.types.FCurve]]] = {}
-    for curve in compat.fcurves_of(new, own):
+    for curve in fcurves_of(new, own):
         found = _PATH.fullmatch(curve.data_path)
         name = bpy.utils.unescape_identifier(found[1]) if found else ""
         if found and name in rig.pose.bones:
