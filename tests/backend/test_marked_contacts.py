@@ -88,7 +88,6 @@ def test_a_foot_is_held_where_it_was_marked() -> None:
     slide = np.linalg.norm(np.diff(heels, axis=0), axis=-1)
     assert slide[30:, 1].max() < 1e-3  # metres from frame to frame
     assert slide[30:, 0].mean() > 1e-3 and slide[:25, 1].mean() > 1e-3
-    found = solve_seen(
-        Seen(keypoints, 1, None, marked), dataclasses.replace(SETTINGS, contacts="auto"), FACTS, FakeBackend()
-    )  # type: ignore[arg-type]
+    auto = dataclasses.replace(SETTINGS, contacts="auto")
+    found = solve_seen(Seen(keypoints, 1, None, marked), auto, FACTS, FakeBackend())  # type: ignore[arg-type]
     assert {contact.joint for contact in found.motion.contacts} == {"foot.L", "foot.R", "toe.L", "toe.R"}
