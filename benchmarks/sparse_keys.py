@@ -15,6 +15,7 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import torch
 from environment import describe
 
 from video2rig.key_reduction import Channels, hermite, reduce_keys
@@ -56,7 +57,7 @@ def main() -> None:
     parser.add_argument("take", type=Path)
     motion = Take.load(parser.parse_args().take).motion
     every = len(motion) * len(motion.skeleton)
-    print(f"{describe()}; {len(motion)} frames")
+    print(f"{describe(torch.device("cpu"))}; {len(motion)} frames")
     print("| tolerance, degrees | keys left | feet off, mean | feet off, most |")
     print("|---|---|---|---|")
     feet = keypoint_positions(motion, _FEET)
