@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("take", type=Path)
     motion = Take.load(parser.parse_args().take).motion
     every = len(motion) * len(motion.skeleton)
-    print(f"{describe(torch.device("cpu"))}; {len(motion)} frames")
+    print(f"{describe(torch.device('cpu'))}; {len(motion)} frames")
     print("| tolerance, degrees | keys left | feet off, mean | feet off, most |")
     print("|---|---|---|---|")
     feet = keypoint_positions(motion, _FEET)
