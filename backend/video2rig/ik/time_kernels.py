@@ -126,33 +126,6 @@ def hessian_bands(weight, stencil, frames):
 
 
 @compiled
-def fill_band(hessian, bands, free, damping, band):
-    """Write the normal matrix of one clip in LAPACK's lower banded form, transposed; unknowns not free are decoupled.
-
-    Args:
-        hessian: [T, D, D], of which the lower triangle is read. bands: [L + 1, T, D] of the smoothness.
-        free: [T, D] bool. damping: Share of the diagonal that is added to it.
-        band: [T * D, L D + 1] to be written.
-    """
-    frames, unknowns = free.shape
-    for f in range(frames):
-        for j in range(unknowns):
-            row = band[f * unknowns + j]
-            row[:] = 0.0
-            if not free[f, j]:
-                row[0] = 1.0
-                continue
-            for i in range(j + 1, unknowns):
-                if free[f, i]:
-                    row[i - j] = hessian[f, i, j]
-            diagonal = hessian[f, j, j] + bands[0, f, j]
-            row[0] = diagonal + damping * (diagonal + 1e-6)
-            for lag in range(1, len(bands)):
-                if f + lag < frames and free[f + lag, j]:
-                    row[lag * unknowns] = bands[lag, f, j]
-
-
-@compiled
 def solve_each(hessian, free, damping, right):
     """Solve the normal equations of N frames by themselves, by Cholesky's factorisation.
 
