@@ -27,7 +27,7 @@ def differences(root_position, root_rotation, angles, by_step, weight, bounded, 
     value, share, cost = np.zeros((clips, windows, unknowns)), np.empty((clips, windows, unknowns)), np.zeros(clips)
     for b in range(clips):
         for f in range(len(step)):
-            _turn(root_rotation[b, f], root_rotation[b, f + 1], turn[b, f])
+            turn_between(root_rotation[b, f], root_rotation[b, f + 1], turn[b, f])
             for r in range(3):
                 step[f, r] = root_position[b, f + 1, r] - root_position[b, f, r]
                 step[f, 3 + r] = turn[b, f, r]
@@ -46,9 +46,9 @@ def differences(root_position, root_rotation, angles, by_step, weight, bounded, 
 
 
 @compiled
-def _turn(before, after, vector):
+def turn_between(before, after, vector):
     """Write the rotation vector of ``after @ before.T``, by way of the unit quaternion (Shepperd 1978)."""
-    r = np.zeros((3, 3))
+    r = np.empty((3, 3))
     for i in range(3):
         for j in range(3):
             r[i, j] = after[i, 0] * before[j, 0] + after[i, 1] * before[j, 1] + after[i, 2] * before[j, 2]
