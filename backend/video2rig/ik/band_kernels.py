@@ -75,28 +75,36 @@ def factorise(rows, sides):
 
 @compiled
 def _subtract_four(rows, sides, k, i, made, made_sides):
-    """Subtract what rows k to k + 3 leave of rows i to i + 3 from ``made``, whose first column is i."""
+    """Subtract what rows k to k + 3 take from rows i to i + 3, from column i on, and their sides from theirs."""
     far, width = i - k, rows.shape[1] - SPARE
-    size = width - far + 3
     a, b, c, d = rows[k, far:], rows[k + 1, far - 1 :], rows[k + 2, far - 2 :], rows[k + 3, far - 3 :]
+    _subtract_products(a, b, c, d, made, width - far + 3)
+    w, x, y, z = made_sides[0], made_sides[1], made_sides[2], made_sides[3]
+    for r in range(sides.shape[1]):
+        s, t, u, v = sides[k, r], sides[k + 1, r], sides[k + 2, r], sides[k + 3, r]
+        w[r] -= a[0] * s + b[0] * t + c[0] * u + d[0] * v
+        x[r] -= a[1] * s + b[1] * t + c[1] * u + d[1] * v
+        y[r] -= a[2] * s + b[2] * t + c[2] * u + d[2] * v
+        z[r] -= a[3] * s + b[3] * t + c[3] * u + d[3] * v
+
+
+@compiled
+def _subtract_products(a, b, c, d, sums, size):
+    """Subtract from the q-th of four sums [4, size] each of four rows times its own q-th number.
+
+    A function of its own, for the compiler to see that many numbers may be taken at once.
+    """
     a0, a1, a2, a3 = a[0], a[1], a[2], a[3]
     b0, b1, b2, b3 = b[0], b[1], b[2], b[3]
     c0, c1, c2, c3 = c[0], c[1], c[2], c[3]
     d0, d1, d2, d3 = d[0], d[1], d[2], d[3]
-    w, x, y, z = made[0], made[1], made[2], made[3]
+    w, x, y, z = sums[0], sums[1], sums[2], sums[3]
     for j in range(size):
         s, t, u, v = a[j], b[j], c[j], d[j]
         w[j] -= a0 * s + b0 * t + c0 * u + d0 * v
         x[j] -= a1 * s + b1 * t + c1 * u + d1 * v
         y[j] -= a2 * s + b2 * t + c2 * u + d2 * v
         z[j] -= a3 * s + b3 * t + c3 * u + d3 * v
-    w, x, y, z = made_sides[0], made_sides[1], made_sides[2], made_sides[3]
-    for r in range(sides.shape[1]):
-        s, t, u, v = sides[k, r], sides[k + 1, r], sides[k + 2, r], sides[k + 3, r]
-        w[r] -= a0 * s + b0 * t + c0 * u + d0 * v
-        x[r] -= a1 * s + b1 * t + c1 * u + d1 * v
-        y[r] -= a2 * s + b2 * t + c2 * u + d2 * v
-        z[r] -= a3 * s + b3 * t + c3 * u + d3 * v
 
 
 @compiled
