@@ -28,6 +28,10 @@ class _OverFrames:
         """Return the same with a function applied to every such array."""
         return replace(self, **{name: function(getattr(self, name)) for name in self.over_frames})  # type: ignore[type-var]
 
+    def at_zoom(self, zoom: Tensor) -> Self:
+        """Return the same for a focal length that is given; only what is seen in a picture depends on it."""
+        return self
+
     def told(self, zoom: Tensor | None) -> tuple[Tensor, ...]:
         """Return what the term asks for besides the features."""
         raise NotImplementedError
@@ -148,6 +152,10 @@ class Rays(_Noisy):
     def by_zoom(self, rows: Rows, zoom: Tensor | None) -> Tensor:
         """Return the derivative [B, T, K, 2] of residuals by the logarithm of the focal length's factor."""
         return terms.reprojection_by_zoom(rows, self._zoomed(zoom), self._weight(zoom))
+
+    def at_zoom(self, zoom: Tensor) -> Rays:
+        """Return the same for a focal length that is given: with the logarithms [B] of its factors."""
+        return replace(self, rays=self._zoomed(zoom), depth=self.depth * zoom.exp()[:, None])
 
     def _zoomed(self, zoom: Tensor | None) -> Tensor:
         return self.rays if zoom is None else self.rays * (-zoom).exp()[:, None, None, None]

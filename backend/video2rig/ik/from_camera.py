@@ -16,11 +16,12 @@ from ..camera import Camera
 from ..keypoints import Keypoints
 from ..skeleton import Skeleton
 from .evidence import Contacts, Directions, Evidence, Floor, Rays
+from .finishing import finish
 from .model import BodyModel, Pose
 from .objective import Objective
 from .observation import Observation, observe
 from .prior import relaxed_pose
-from .sequence import ORDER, Estimates, Progress, Sequence, estimate, finish, jumping, solve_all, with_deviations
+from .sequence import ORDER, Estimates, Progress, Sequence, estimate, jumping, solve_all, with_deviations
 from .smoothness import Smoothness
 from .start import pose_of_rotations
 from .swaps import Mirror, find_swaps, mirror_by_names, misplaced, relabelled

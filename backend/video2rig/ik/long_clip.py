@@ -26,10 +26,10 @@ WINDOW = 600
 """Frames whose normal equations are held at once."""
 
 
-def is_long(objective: Objective, smoothness: Smoothness, fixed: int) -> bool:
+def is_long(objective: Objective, smoothness: Smoothness, fixed: tuple[int, int]) -> bool:
     """Return whether clips are taken in windows: on CPUs, where they share no unknowns and no frame is fixed."""
     compiled = dispatch.is_compiled(objective.model.device)
-    return compiled and objective.shared is None and fixed == 0 and smoothness.frames > WINDOW
+    return compiled and objective.shared is None and not any(fixed) and smoothness.frames > WINDOW
 
 
 class _Lead(NamedTuple):

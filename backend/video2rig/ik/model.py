@@ -70,6 +70,14 @@ class Pose:
             self.angles.index_copy(0, numbers, part.angles),
         )
 
+    def with_frames(self, clip: int, frames: slice, part: Pose) -> Pose:
+        """Return the same poses [B, T] with a range of one clip's frames replaced by poses [1, t]."""
+        copies = []
+        for own, other in zip(*((p.root_position, p.root_rotation, p.angles) for p in (self, part)), strict=True):
+            copies.append(own.clone())
+            copies[-1][clip, frames] = other[0]
+        return Pose(*copies)
+
     @staticmethod
     def concatenate(parts: list[Pose], dim: int = 0) -> Pose:
         """Join poses along one of their leading dimensions."""

@@ -79,6 +79,14 @@ class Objective:
         """Return the objective for given logarithms of the lengths, [G] or [B, T, G]; nothing is shared any more."""
         return replace(self, shared=None, lengths=lengths, zoom=False)
 
+    def held(self, pose: Pose, shared: Tensor) -> Objective:
+        """Return the objective of poses [B, T] with what they share, [B, S], given as it is."""
+        if self.shared is None:
+            return self
+        zoom, lengths = self.log_zoom(shared), self.stretch(shared)
+        evidence = self.evidence if zoom is None else [item.at_zoom(zoom) for item in self.evidence]
+        return self.over(evidence).given(lengths[:, None].expand(*pose.frames, -1))
+
     def stretch(self, shared: Tensor) -> Tensor:
         """Return the logarithms of the lengths [B, G], from among the shared unknowns [B, S] where they are unknown.
 
