@@ -3,12 +3,13 @@
 
 The banded Cholesky factorisation walks through the frames in order. All that a window has to know of the frames before
 it is what their elimination leaves of its first frames, which it shares with the window before it. What frames take
-most memory for, their Hessians and factors, is forgotten when the next window begins, and made anew on the way back,
-when the steps are found from the last frame to the first.
+most memory for, their Hessians and factors, is forgotten but for the last windows', and made anew on the way back, when
+the steps are found from the last frame to the first.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,9 @@ from .smoothness import Smoothness
 
 WINDOW = 600
 """Frames whose normal equations are held at once."""
+
+_KEPT = 2
+"""Windows whose factors are kept for the way back."""
 
 
 def is_long(objective: Objective, smoothness: Smoothness, fixed: tuple[int, int]) -> bool:
@@ -80,21 +84,21 @@ class LongClip(Clips):
         order = self._coupling.order
         solution = np.zeros((self._coupling.frames, self.objective.model.size))
         leads: list[_Lead | None] = [None]
-        window = None
+        kept: deque[_Window] = deque(maxlen=_KEPT)
         for frames in self._windows:
             window = self._eliminate(here, frames, damping, leads[-1])
             if window.band.failed:
                 return Step(torch.from_numpy(solution)[None], here.shared, torch.ones(1, dtype=torch.bool))
+            kept.append(window)
             leads.append(window.lead(order))
         after = None
         for frames, lead in zip(reversed(self._windows), reversed(leads[:-1]), strict=True):
-            if window is None:
-                window = self._eliminate(here, frames, damping, lead)
+            window = kept.pop() if kept else self._eliminate(here, frames, damping, lead)
             half = window.band.half[:, 0]
             if after is not None:  # the last frames are the first of the window after, which knows their steps
                 half[-len(after.half) :] = after.factor @ solution[frames][-order:].reshape(-1)
             solution[frames] = window.band.whole(half).reshape(-1, solution.shape[1])
-            window, after = None, lead
+            after = lead
         return Step(torch.from_numpy(-solution)[None], here.shared, torch.zeros(1, dtype=torch.bool))
 
     def _eliminate(self, here: Point, frames: slice, damping: Tensor, lead: _Lead | None) -> _Window:

@@ -77,6 +77,8 @@ class Sequence:
         place: Moves poses [T] of a single person to where the evidence puts them, when spots tell no more than their
             shape.
         begin: Poses [B, T] to begin with, where more than spots tells of them.
+        solved: Poses [B, T] that were solved before, perhaps with another smoothness or range; they take the place of
+            all searches for a start.
     """
 
     objective: Objective
@@ -86,6 +88,7 @@ class Sequence:
     trust: Tensor
     place: Callable[[Pose, Tensor, slice], Pose] | None = None
     begin: Pose | None = None
+    solved: Pose | None = None
 
     def __len__(self) -> int:
         return len(self.times)
@@ -158,13 +161,15 @@ def estimate(
     clips = _sample_clips(len(sequence))
     whole = len(clips) == 1
     times = sequence.times[clips[0]]
-    pose = Pose.concatenate([start_frames(sequence, lengths, clip) for clip in clips])
+    solved = sequence.solved
+    parts = [start_frames(sequence, lengths, clip) if solved is None else solved[:, clip] for clip in clips]
+    pose = Pose.concatenate(parts)
     objective = sequence.objective.mapped(lambda array: torch.cat([array[:, clip] for clip in clips]))
     shared = _initial_shared(objective, lengths).expand(len(pose), -1)
     roughness = _roughness(sequence.model, sequence.interval)
     smoothness = Smoothness(times, roughness**-2, sequence.interval, ORDER, jumping(sequence.model))
     objective = objective.over([_loose(item, _COARSE) for item in objective.evidence])
-    for share in _SHARES[:-1]:
+    for share in _SHARES[:-1] if solved is None else ():
         weighted = smoothness.with_weight(share * smoothness.weight)
         pose, shared, _ = solve(objective, weighted, pose, shared, one_person=not whole, iterations=_JOIN_STEPS)
     at = Estimating(objective, smoothness, pose, shared)
@@ -258,6 +263,7 @@ def solve_all(sequence: Sequence, estimates: Estimates, start: Pose | None, prog
 
         return finish(objective, smoothness, sequence.branches, start, shared, progress=part)
 
+    start = sequence.solved if start is None else start
     if start is not None:
         return finished(objective, start, shared, 0.0)
     lengths = objective.stretch(shared)
