@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from .camera import Camera
 from .errors import Video2RigError
 from .keypoints import Keypoints
@@ -23,6 +25,19 @@ class ContactsError(Video2RigError):
 
 
 @dataclass(frozen=True, eq=False)
+class Former:
+    """How the same skeleton moved in the same frames as it was solved before: where to begin.
+
+    Attributes:
+        rotations: [T, J, 4] and root_position: [T, 3] as `Motion` has them. camera: That took the video.
+    """
+
+    rotations: np.ndarray
+    root_position: np.ndarray
+    camera: Camera
+
+
+@dataclass(frozen=True, eq=False)
 class Seen:
     """Keypoints of one person of a video that was solved before.
 
@@ -31,17 +46,20 @@ class Seen:
         person: The person's number.
         world: The camera over the floor, where others of the same video stand in the same world; None finds it anew.
         contacts: When feet rest, as somebody has marked it; None lets them be found.
+        former: What is to be improved; None searches anew.
     """
 
     keypoints: Keypoints
     person: int
     world: Camera | None
     contacts: tuple[Contact, ...] | None = None
+    former: Former | None = None
 
     @classmethod
     def of(cls, take: Take, contacts: tuple[Contact, ...] | None = None) -> Seen:
         """Return what a take was solved from; its world stays where it was one of several people's."""
-        return cls(take.keypoints, take.person, take.camera if in_one_world(take) else None, contacts)
+        former = Former(take.motion.rotations, take.motion.root_position, take.camera)
+        return cls(take.keypoints, take.person, take.camera if in_one_world(take) else None, contacts, former)
 
     def header(self) -> dict[str, Any]:
         """Return all but the arrays, as plain JSON values."""

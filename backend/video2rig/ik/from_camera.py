@@ -69,7 +69,7 @@ class Solution:
 
 
 @dataclass(frozen=True)
-class Former:
+class FormerPoses:
     """What was solved before of the same T frames, with the same skeleton.
 
     Attributes:
@@ -120,7 +120,7 @@ class CameraSolver:
         estimate_lengths: bool = True,
         estimate_focal: bool = False,
         predict: Predict | None = None,
-        former: Former | None = None,
+        former: FormerPoses | None = None,
         progress: Progress = lambda done, total: None,
     ) -> None:
         """Estimate what holds for the whole sequence: proportions, focal length, noise and smoothness.
