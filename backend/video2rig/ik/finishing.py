@@ -19,8 +19,8 @@ from .objective import Objective
 from .smoothness import Smoothness
 from .solver import solve
 
-_GAIN = 1e-3
-"""Ways out of local minima are looked for as long as they lower the cost by this share."""
+_GAIN, _GAIN_OF_PIECE = 1e-3, 5e-3
+"""Ways out of local minima are looked for as long as they lower the cost by this share: of clips, and of pieces."""
 
 NEAR_DAMPING = 1e-6
 """Damping with which a sequence is solved from near its solution."""
@@ -30,6 +30,9 @@ _ABOUT = 20
 
 _LONGEST = 150
 """Frames of a piece at most. Clips that are not much longer are taken whole."""
+
+_SEARCHED = np.radians(3.0)
+"""Branches whose angles are all nearer than this to those that were solved before have been searched already."""
 
 _THREADS = 2
 """Pieces that are solved at the same time; what they come to does not depend on it."""
@@ -57,12 +60,14 @@ def finish(
     branches: list[Branch],
     pose: Pose,
     shared: Tensor,
+    solved: Pose | None = None,
     progress: Progress = lambda done, total: None,
 ) -> tuple[Pose, Tensor]:
     """Solve B clips of T frames to the end, and lead each out of local minima.
 
     On CPUs, long clips are led piece by piece, while what they share stays as it is and so do the frames about the
-    pieces; all are then solved again.
+    pieces; all are then solved again. Poses [B, T] that were ``solved`` before have been led already: where these long
+    clips come back to them, nothing is searched.
 
     Progress is that of the first solution, and of the ways out that were tried; it may raise to abort at any step.
     """
@@ -72,9 +77,9 @@ def finish(
     )  # fmt: skip
     whole = _Clips(objective, smoothness, pose, shared, cost)
     if dispatch.is_compiled(cost.device) and smoothness.frames > _LONGEST + 2 * _ABOUT:
-        led, left = _lead_pieces(whole, branches, progress)
+        led, left = _lead_pieces(whole, branches, solved, progress)
     else:
-        led, left = _lead(whole, branches, progress)
+        led, left = _lead(whole, branches, _GAIN, progress)
     if not len(left):
         return led.pose, led.shared
     pose, shared, _ = solve(
@@ -84,7 +89,7 @@ def finish(
     return led.pose.replaced(left, pose), led.shared.index_copy(0, left, shared)
 
 
-def _lead(clips: _Clips, branches: list[Branch], progress: Progress) -> tuple[_Clips, Tensor]:
+def _lead(clips: _Clips, branches: list[Branch], gain: float, progress: Progress) -> tuple[_Clips, Tensor]:
     """Return clips led out of local minima, and the numbers of those that may gain from more."""
     objective, smoothness, pose, shared, cost, fixed = clips
     left, rounds = torch.arange(len(pose), device=cost.device), len(branches)
@@ -96,17 +101,22 @@ def _lead(clips: _Clips, branches: list[Branch], progress: Progress) -> tuple[_C
         )  # fmt: skip
         pose, shared = pose.replaced(left, led), shared.index_copy(0, left, led_shared)
         cost = cost.index_copy(0, left, led_cost)
-        left = left[led_cost < (1.0 - _GAIN) * before]
+        left = left[led_cost < (1.0 - gain) * before]
         if not len(left):
             break
     return _Clips(objective, smoothness, pose, shared, cost, fixed), left
 
 
-def _lead_pieces(whole: _Clips, branches: list[Branch], progress: Progress) -> tuple[_Clips, Tensor]:
+def _lead_pieces(
+    whole: _Clips, branches: list[Branch], solved: Pose | None, progress: Progress
+) -> tuple[_Clips, Tensor]:
     """Return clips led out of local minima in their doubtful frames, and the numbers of those that have changed."""
     objective = whole.objective.held(whole.pose, whole.shared)
     nothing = whole.shared[:, :0]
     _, doubtful = doubtful_frames(objective, whole.smoothness, branches, whole.pose, nothing)
+    if solved is not None:
+        moved = (whole.pose.angles - solved.angles).abs() > _SEARCHED
+        doubtful &= torch.stack([moved[..., branch.angles].any(-1) for branch in branches], dim=-1)
     pieces = [
         (clip, piece)
         for clip, frames in enumerate(doubtful.any(-1).cpu().numpy())
@@ -114,7 +124,7 @@ def _lead_pieces(whole: _Clips, branches: list[Branch], progress: Progress) -> t
     ]
 
     def led(place: tuple[int, slice]) -> Pose | None:
-        """Return the frames of a piece where they are better than before."""
+        """Return the frames of a piece if they are clearly better than before."""
         (clip, frames), edge = place, whole.smoothness.order
         one = slice(clip, clip + 1)
         part = objective.mapped(lambda array: array[one, frames])
@@ -122,8 +132,9 @@ def _lead_pieces(whole: _Clips, branches: list[Branch], progress: Progress) -> t
         pose = whole.pose[one, frames]
         fixed = (edge if frames.start else 0, edge if frames.stop < len(doubtful[0]) else 0)
         cost = part.linearise(pose, nothing[one]).cost + smoothness.differences(pose).cost
-        found, _ = _lead(_Clips(part, smoothness, pose, nothing[one], cost, fixed), branches, lambda done, total: None)
-        return found.pose if float(found.cost) < float(cost) else None
+        clips = _Clips(part, smoothness, pose, nothing[one], cost, fixed)
+        found, _ = _lead(clips, branches, _GAIN_OF_PIECE, lambda done, total: None)
+        return found.pose if float(found.cost) < (1.0 - _GAIN_OF_PIECE) * float(cost) else None
 
     pose, changed = whole.pose, set()
     with ThreadPoolExecutor(_THREADS) as pool:

@@ -180,8 +180,10 @@ def estimate(
         at = estimate_again(at, sequence.interval, smoothing_hz, generator, steps, damping, one_person=not whole)
     if whole:
         return at.estimates, at.pose
+    if at.objective.shared is None:
+        return at.estimates, None
     _, shared, _ = solve(at.objective, at.smoothness, at.pose, at.shared, one_person=True)
-    return at._replace(shared=shared[:1]).estimates, None
+    return at._replace(shared=shared).estimates, None
 
 
 class Estimating(NamedTuple):
@@ -261,7 +263,7 @@ def solve_all(sequence: Sequence, estimates: Estimates, start: Pose | None, prog
         def part(done: int, total: int) -> None:
             progress(int(frames * (begun + (1.0 - begun) * done / total)), frames)
 
-        return finish(objective, smoothness, sequence.branches, start, shared, progress=part)
+        return finish(objective, smoothness, sequence.branches, start, shared, sequence.solved, part)
 
     start = sequence.solved if start is None else start
     if start is not None:
