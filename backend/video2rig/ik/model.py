@@ -367,11 +367,13 @@ class BodyModel:
         turned = rotations[..., self.site_joint, :, :] @ self._site_offsets(stretch)[..., None]
         return positions[..., self.site_joint, :] + turned[..., 0]
 
-    def _batch(self, pose: Pose, stretch: Tensor | None) -> tuple[np.ndarray, ...]:
+    def _batch(self, pose: Pose, stretch: Tensor | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Return arrays for the kernels: poses [B, T, ...] and lengths [B, G]; one clip where one has all lengths."""
         lengths = self._no_stretch if stretch is None else stretch.reshape(stretch.shape[:-1].numel(), self.groups)
         flat = pose if pose.frames[:-1] == lengths.shape[:1] else pose.reshape(len(lengths), -1)
-        return as_arrays(flat.root_position, flat.root_rotation, flat.angles, lengths)
+        arrays = as_arrays(flat.root_position, flat.root_rotation, flat.angles, lengths)
+        position, rotation, angles, stretches = arrays
+        return position, rotation, angles, stretches
 
 
 def as_arrays(*tensors: Tensor) -> tuple[np.ndarray, ...]:

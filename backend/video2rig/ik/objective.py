@@ -176,8 +176,8 @@ class Objective:
     def _cost_of_angles(self, pose: Pose) -> Tensor:
         """Return what the neutral pose and the regression cost, [B]."""
         if dispatch.is_compiled(pose.angles.device):
-            arrays = as_arrays(pose.root_rotation, pose.angles)
-            return torch.from_numpy(angle_kernels.cost_of_angles(self.model.topology, *arrays, self._expected))
+            rotation, angles = as_arrays(pose.root_rotation, pose.angles)
+            return torch.from_numpy(angle_kernels.cost_of_angles(self.model.topology, rotation, angles, self._expected))
         strayed, _ = neutral_pose(pose.angles, self.neutral, self.deviation)
         prior = self.prior_rows(pose)
         cost = strayed.square().sum((1, 2))
@@ -186,9 +186,9 @@ class Objective:
     def _add_angles(self, pose: Pose, equations: NormalEquations) -> None:
         """Add the neutral pose and the regression to normal equations."""
         if dispatch.is_compiled(pose.angles.device):
-            arrays = as_arrays(pose.root_rotation, pose.angles)
+            rotation, angles = as_arrays(pose.root_rotation, pose.angles)
             added = equations.hessian.numpy(), equations.gradient.numpy()
-            angle_kernels.add_angles(self.model.topology, *arrays, self._expected, *added)
+            angle_kernels.add_angles(self.model.topology, rotation, angles, self._expected, *added)
             return
         strayed, by_angle = neutral_pose(pose.angles, self.neutral, self.deviation)
         equations.gradient[..., ROOT_DOFS:] += strayed * by_angle
