@@ -321,10 +321,9 @@ def solve_save_and_open() -> Steps:
     first = action.name
     scene.video2rig.smoothing_hz = 3.0
     start_again()
-    yield lambda: running() is not None and running().progress().stage == "solving"
-    yield 0.3
-    photograph("solve_again", 330)
     yield over
+    yield 0.5
+    photograph("solve_again", 330)
     assert not [line for line in module("outcome").told if line.kind == "ERROR"], module("outcome").told
     again = rig.animation_data.action
     assert again != action and action.use_fake_user and again.frame_range[:] == action.frame_range[:]
