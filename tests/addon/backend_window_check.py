@@ -20,7 +20,7 @@ from pathlib import Path
 import bpy
 
 sys.path.insert(0, str(Path(__file__).parent))
-from window_driver import PACKAGE, install, module, picture, run, show_panel
+from window_driver import PACKAGE, box_of, install, module, picture, run, show_panel, sidebar
 
 ZIP, PYTHON, FOLDER = sys.argv[sys.argv.index("--") + 1 :][:3]
 PATIENCE = 900.0  # seconds for an installation
@@ -42,8 +42,9 @@ def show_preferences() -> Iterator[float]:
     yield 0.5
 
 
-def shoot(name: str) -> None:
-    picture(Path(FOLDER, f"{name}.png"))
+def shoot(name: str, panel: int | None = None) -> None:
+    """Save the display, or so many rows of the sidebar."""
+    picture(Path(FOLDER, f"{name}.png"), None if panel is None else box_of(sidebar(), panel))
 
 
 def steps() -> Iterator[Callable[[], bool] | float]:
@@ -58,7 +59,7 @@ def steps() -> Iterator[Callable[[], bool] | float]:
     yield 1.0
     yield from show_panel()
     yield 1.0
-    shoot("panel-absent")
+    shoot("install_panel", 378)
     assert backend.state(bpy.context)[0] == "absent"
 
     assert not bpy.app.online_access
