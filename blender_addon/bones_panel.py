@@ -9,7 +9,7 @@ import bpy
 from bpy.props import StringProperty
 from bpy.types import Operator, Panel
 
-from . import job, mapping, options, read_rig
+from . import job, kept, layers, mapping, options, read_rig
 from .core.errors import Video2RigError
 from .core.rig_skeleton import REQUIRED, SIDES
 
@@ -132,32 +132,37 @@ class VIDEO2RIG_PT_bones(Panel):
     def poll(cls, context: bpy.types.Context) -> bool:
         """Show it where an armature of the user's is solved."""
         active = context.view_layer.objects.active
-        return options.of(context).armature == "ACTIVE" and active is not None and active.type == "ARMATURE"
+        if active is None or active.type != "ARMATURE":
+            return False
+        if options.of(context).armature == "ACTIVE":
+            return True
+        held = layers.holder_of(active)  # solved again, its take is mapped anew
+        return held is not None and not kept.placement_of(held.action).built
 
     def draw(self, context: bpy.types.Context) -> None:
         """List the roles with a field for each bone."""
         layout = self.layout
         layout.enabled = job.current is None
         armature = context.view_layer.objects.active.data
-        kept = armature.video2rig_bones
+        bones = armature.video2rig_bones
         row = layout.row(align=True)
         row.operator(VIDEO2RIG_OT_find_bones.bl_idname, icon="VIEWZOOM")
         row.operator(VIDEO2RIG_OT_load_bones.bl_idname, text="", icon="FILE_FOLDER")
         row.operator(VIDEO2RIG_OT_save_bones.bl_idname, text="", icon="FILE_TICK")
         row.operator(VIDEO2RIG_OT_forget_bones.bl_idname, text="", icon="X")
-        if not kept.kept:
+        if not bones.kept:
             layout.label(text="Found anew for each video", icon="INFO")
             return
-        if kept.told:
-            layout.label(text=kept.told[:1].upper() + kept.told[1:], icon="INFO")
+        if bones.told:
+            layout.label(text=bones.told[:1].upper() + bones.told[1:], icon="INFO")
         for heading, roles in _SECTIONS:
             column = layout.column(align=True)
             column.label(text=heading)
             for role in roles:
-                _draw_role(column, kept, armature, role)
+                _draw_role(column, bones, armature, role)
         row = layout.split(factor=_LABEL)
         row.label(text="Travel")
-        row.prop_search(kept, mapping.TRAVEL, armature, "bones", text="")
+        row.prop_search(bones, mapping.TRAVEL, armature, "bones", text="")
 
 
 def _draw_role(

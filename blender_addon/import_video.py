@@ -12,7 +12,7 @@ import bpy
 from bpy.props import CollectionProperty, StringProperty
 from bpy.types import FileHandler, Operator
 
-from . import held, job, keyframes, options, read_rig, take_scene
+from . import held, job, keyframes, limbs, options, read_rig, take_scene
 from .core.errors import Video2RigError
 from .follow_job import FollowJob
 
@@ -92,6 +92,8 @@ class VIDEO2RIG_OT_import_video(FollowJob, Operator):
             work.source.info,
             match=chosen.match_scene,
             interpolation=chosen.interpolation,
+            bound=chosen.key_bound(),
+            off=limbs.switched_off(chosen.limbs),
             onto=self._onto.found(context.scene) if self._onto else None,
         )
         for notice in work.take_notices() + placed.notices:

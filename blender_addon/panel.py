@@ -6,10 +6,9 @@ from __future__ import annotations
 import bpy
 from bpy.types import Panel
 
-from . import backend_panel, import_video, job, kept, keyframes, options, outcome, pick_person, solve_again
+from . import backend_panel, import_video, job, keyframes, options, outcome, pick_person, take_panel
 
 _LABEL = 0.26  # of the width
-_STAYS = 4  # joints at the end of their range that are listed
 
 
 class _Sidebar:
@@ -42,7 +41,7 @@ class VIDEO2RIG_PT_main(_Sidebar, Panel):
             operator = row.operator(import_video.VIDEO2RIG_OT_import_video.bl_idname, icon="ARMATURE_DATA")
             operator.filepath = chosen.filepath
             outcome.draw(layout, context)
-            _draw_take(layout, context.object)
+            take_panel.draw(layout, context)
             return
         progress = running.progress()
         factor = progress.done / progress.total if progress.total else 0.0
@@ -54,7 +53,7 @@ class VIDEO2RIG_PT_main(_Sidebar, Panel):
 _SHOWN = (
     ("height", "field_of_view"),
     ("rom", "contacts", "smoothing_hz", "regression"),
-    ("interpolation", "match_scene"),
+    ("keys", "key_tolerance", "interpolation", "match_scene"),
     ("detector", "device"),
 )
 """What is filmed, how it moves, how it comes into the scene, and what does the work."""
@@ -78,9 +77,10 @@ class VIDEO2RIG_PT_settings(_Sidebar, Panel):
         layout.use_property_decorate = False
         layout.enabled = job.current is None
         chosen = options.of(context)
+        unused = "interpolation" if chosen.keys == "SPARSE" else "key_tolerance"
         for group in _SHOWN:
             column = layout.column()
-            for name in group:
+            for name in (name for name in group if name != unused):
                 row = column.row()
                 # an armature that is there has its own size
                 row.active = chosen.armature == "NEW" or name != "height"
@@ -135,27 +135,3 @@ def _draw_progress(layout: bpy.types.UILayout, progress: job.Progress) -> None:
         layout.label(text=f"{minutes}:{seconds:02} left")
     if progress.notice:
         layout.label(text=progress.notice, icon="INFO")
-
-
-def _draw_take(layout: bpy.types.UILayout, active: bpy.types.Object | None) -> None:
-    """Tell how the active armature's motion was made, and how sure each frame is."""
-    action = active.animation_data.action if active and active.animation_data else None
-    made = keyframes.provenance(action) if action else {}
-    if not made:
-        return
-    box = layout.box().column(align=True)
-    box.label(text=action.name, icon="ACTION")
-    if "device" in made:
-        box.label(text=f"Solved on {made['device']}")
-    if kept.is_kept(action):
-        row = box.row()
-        row.operator_context = "INVOKE_DEFAULT"
-        row.operator(solve_again.VIDEO2RIG_OT_solve_again.bl_idname, icon="FILE_REFRESH")
-    stays = keyframes.at_bounds_lines(action, _STAYS)
-    if stays:
-        box.label(text="At the end of their range:", icon="CON_ROTLIMIT")
-    for line in stays:
-        box.label(text=line, icon="BLANK1")
-    bone = bpy.context.active_pose_bone
-    if bone is not None and keyframes.CONFIDENCE in bone:
-        box.prop(bone, f'["{keyframes.CONFIDENCE}"]', text=f"Confidence of {bone.name}", slider=True)

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import bpy
 import numpy as np
 
-from . import kept, keyframes, read_rig, retargeting, rig, video_camera
+from . import compat, kept, keyframes, limbs, read_rig, retargeting, rig, video_camera
 from .compat import Interpolation
 from .core.camera import Camera
 from .core.frames import VideoInfo
@@ -59,10 +59,12 @@ def match_scene(scene: bpy.types.Scene, camera: Camera, fps: float, duration: fl
     scene.frame_end = scene.frame_start + max(0, round(duration * fps))
 
 
-def keep_action(armature: bpy.types.Object) -> None:
-    """Keep the armature's action in the file when another takes its place."""
-    if armature.animation_data is not None and armature.animation_data.action is not None:
-        armature.animation_data.action.use_fake_user = True
+def keep_action(armature: bpy.types.Object) -> tuple[bpy.types.Action, Any] | None:
+    """Keep the armature's action in the file when another takes its place; return it with its slot, if there is one."""
+    if armature.animation_data is None or armature.animation_data.action is None:
+        return None
+    armature.animation_data.action.use_fake_user = True
+    return armature.animation_data.action, compat.slot_of(armature)
 
 
 def place(
@@ -72,6 +74,8 @@ def place(
     *,
     match: bool,
     interpolation: Interpolation = "LINEAR",
+    bound: float | None = None,
+    off: frozenset[str] = frozenset(),
     onto: bpy.types.Object | None = None,
 ) -> Placed:
     """Put the takes of a video into the scene; on any error the scene is as it was.
@@ -84,6 +88,8 @@ def place(
         match: Whether the scene takes over the video's rate, size and length. Else nothing of the scene is set, and
             keys lie at their own time on the scene's clock.
         interpolation: Between keys.
+        bound: Radians that a bone may be off at any frame, for few keys; None keys every frame.
+        off: Limbs that are not solved: they keep the keys that the armature has for them, or rest on a new one.
         onto: The armature whose skeleton was solved, for one take; None builds new ones. It gets a new action, and the
             one that it had is kept in the file.
 
@@ -115,14 +121,24 @@ def place(
         camera[kept.PLACED] = uuid4().hex
         for take in takes:
             own = name if len(takes) == 1 else f"{name} person {take.person}"
+            former = None
             if onto is None:
                 armature = rig.build_armature(context, take.motion.skeleton, own, collection)
             else:
                 armature = onto
-                keep_action(armature)
+                former = keep_action(armature)
             action, pose = keyframes.write_motion(
-                armature, take.motion, own, rate=clock.rate, first=clock.first, interpolation=interpolation
+                armature,
+                take.motion,
+                own,
+                rate=clock.rate,
+                first=clock.first,
+                interpolation=interpolation,
+                bound=bound,
+                off=off,
             )
+            if former is not None:
+                limbs.carry_over(armature, *former, pose.left)
             kept.keep(action, take, kept.Placement(own, clock, camera[kept.PLACED], onto is None))
             actors.append(Actor(take, armature, action))
         if len(actors) > 1:

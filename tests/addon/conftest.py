@@ -194,3 +194,17 @@ def video(tmp_path_factory: pytest.TempPathFactory, addon: Addon) -> Path:
         writer.write(image)
     writer.release()
     return path
+
+
+@pytest.fixture
+def walk(addon: Addon, backend: Any, empty: Any, video: Path) -> Iterator[Any]:
+    """The armature of an imported video, in a furnished scene; the video cannot be read any more."""
+    import bpy
+    from test_import import furnish
+
+    furnish()
+    moved = video.with_name("moved.mp4")
+    assert bpy.ops.video2rig.import_video(filepath=str(video)) == {"FINISHED"}
+    video.rename(moved)
+    yield bpy.data.objects["walk"]
+    moved.rename(video)
