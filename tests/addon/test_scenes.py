@@ -110,6 +110,19 @@ def test_a_person_is_as_tall_as_blender_says(
     assert np.abs((rig.matrix_world @ rig.pose.bones["spine"].matrix).translation).max() < 1e-5 * metre
 
 
+def test_a_take_is_solved_again_in_the_scenes_unit(addon: Any, backend: Any, empty: Any, video: Path) -> None:
+    empty.scene.unit_settings.scale_length = 0.01
+    assert bpy.ops.video2rig.import_video(filepath=str(video)) == {"FINISHED"}
+    rig, camera = bpy.data.objects["walk"], bpy.data.objects["walk camera"]
+    empty.scene.video2rig.smoothing_hz = 2.0  # the fake server's take is as many metres high
+    assert bpy.ops.video2rig.solve_again() == {"FINISHED"}
+    assert not addon.outcome.told
+    take = addon.kept.read(rig.animation_data.action).take
+    empty.view_layer.update()
+    assert np.allclose(camera.matrix_world.translation, take.camera.position * 100, atol=1e-3)
+    assert (rig.matrix_world @ rig.pose.bones["spine"].matrix).translation.z == pytest.approx(200, abs=1e-3)
+
+
 def test_a_height_is_told_in_the_scenes_unit(addon: Any, empty: Any) -> None:
     chosen = empty.scene.video2rig
     chosen.height = 1.9

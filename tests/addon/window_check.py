@@ -170,7 +170,7 @@ def look_at_the_panel() -> Steps:
     chosen = bpy.context.scene.video2rig
     chosen.filepath = VIDEO
     yield from fold(163)
-    photograph("panel_settings", 480)
+    photograph("panel_settings", 500)
     yield from fold(163)
     bpy.ops.preferences.addon_enable(module="rigify")
     in_view(bpy.ops.object.armature_human_metarig_add)
@@ -325,7 +325,7 @@ def solve_save_and_open() -> Steps:
     start_again()
     yield over
     yield 0.5
-    photograph("solve_again", 255)
+    photograph("solve_again", 280)
     assert not [line for line in module("outcome").told if line.kind == "ERROR"], module("outcome").told
     again = rig.animation_data.action
     assert again != action and action.use_fake_user and again.frame_range[:] == action.frame_range[:]
