@@ -199,7 +199,7 @@ def escape() -> Steps:
     asked.directory, asked.filename = str(Path(VIDEO).parent).encode(), Path(VIDEO).name
     yield 1.0
     assert in_area(browser, lambda: bpy.ops.file.execute()) == {"FINISHED"}
-    yield begun
+    yield lambda: begun() and any(area.type == "VIEW_3D" for area in window().screen.areas)
     assert bpy.context.scene.video2rig.filepath == VIDEO, "the panel does not show the chosen video"
     say("file browser: running", running().progress())
     first = running()
@@ -400,6 +400,7 @@ def error() -> Steps:
 def steps() -> Steps:
     """Yield either seconds to wait, or a condition to wait for."""
     install(ZIP)
+    press("ESC")  # the splash screen
     yield 1.0
     parts: list[Callable[[], Steps]] = [
         look_at_the_panel,
