@@ -38,7 +38,7 @@ def check_editable(rig: bpy.types.Object) -> None:
             "Make > Editable)"
         )
     if rig.animation_data is not None and rig.animation_data.use_tweak_mode:
-        raise RigError(f"{rig.name}: a strip is being edited; leave its tweak mode first (Tab in the NLA editor)")
+        raise RigError(f"{rig.name} is in the NLA editor's tweak mode; leave it first (Tab in that editor)")
 
 
 @contextmanager

@@ -272,7 +272,7 @@ def test_a_rig_in_the_tweak_mode_of_the_nla(hero: Any, at_once: None, video: Pat
     animation.nla_tracks.active = track
     animation.use_tweak_mode = True
     assert animation.use_tweak_mode
-    with pytest.raises(RuntimeError, match="hero: a strip is being edited; leave its tweak mode first"):
+    with pytest.raises(RuntimeError, match="hero is in the NLA editor's tweak mode; leave it first"):
         bpy.ops.video2rig.import_video(filepath=str(video))
     assert animation.use_tweak_mode and animation.action == idle
     assert sorted(action.name for action in bpy.data.actions) == ["idle"]
