@@ -355,6 +355,15 @@ def test_motion_beyond_the_end_of_the_scene_is_told(addon: Any, at_once: None, e
     assert not addon.outcome.told
 
 
+def test_several_videos_at_once_are_told(addon: Any, at_once: None, empty: Any, video: Path) -> None:
+    names = [{"name": video.name}, {"name": "run.mp4"}, {"name": "jump.mp4"}]
+    assert bpy.ops.video2rig.import_video(filepath=str(video), files=names) == {"FINISHED"}
+    (line,) = addon.outcome.told
+    assert line.text == "one video at a time: this is walk.mp4; left out: run.mp4, jump.mp4"
+    assert bpy.ops.video2rig.import_video(filepath=str(video), files=names[:1]) == {"FINISHED"}
+    assert not addon.outcome.told
+
+
 def test_a_server_that_cannot_write_its_connection(
     addon: Any, backend: Any, empty: Any, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
