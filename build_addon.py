@@ -41,6 +41,10 @@ CORE_ROOTS = (
     "client",
     "installer",
     "launcher",
+    "live_client",
+    "live_grabbers",
+    "live_source",
+    "recording",
     "take",
     "settings",
     "bounds",
@@ -55,8 +59,8 @@ CORE_ROOTS = (
     "rig_structure",
     "rotation_channels",
 )
-"""What the add-on imports of the backend. These modules, and all that they import, run inside Blender: numpy, pyzmq
-and OpenCV are everything that they may ask for."""
+"""What the add-on imports of the backend. These modules, and all that they import, run inside Blender: numpy, pyzmq,
+OpenCV and mss are everything that they may ask for."""
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can tell
 
@@ -91,10 +95,14 @@ _PYZMQ_MACOS = (
     ),
 )
 
+# reads screens for live use: MIT, without dependencies, pure Python
+_MSS = Wheel("mss-10.2.0-py3-none-any.whl", "e79f428899280e7e64e38365b5bfed683851ebea807eeaeadaf06eb8e0d67197", "any")
+
 # OpenCV's 4.11 wheels were built against numpy 2, so they run with the numpy 1 of Blender 4.2 to 5.0 and with
 # numpy 2 alike; pyzmq's cp312-abi3 wheels serve the Pythons of Blender 5.1 and of Linux distributions.
 WHEELS: dict[str, tuple[Wheel, ...]] = {
     "linux-x64": (
+        _MSS,
         Wheel(
             "opencv_python_headless-4.11.0.86-cp37-abi3-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",
             "0e0a27c19dd1f40ddff94976cfe43066fbbe9dfbb2ec1907d66c19caef42a57b",
@@ -112,6 +120,7 @@ WHEELS: dict[str, tuple[Wheel, ...]] = {
         ),
     ),
     "macos-arm64": (
+        _MSS,
         Wheel(
             "opencv_python_headless-4.11.0.86-cp37-abi3-macosx_13_0_arm64.whl",
             "48128188ade4a7e517237c8e1e11a9cdf5c282761473383e77beb875bb1e61ca",
@@ -120,6 +129,7 @@ WHEELS: dict[str, tuple[Wheel, ...]] = {
         *_PYZMQ_MACOS,
     ),
     "macos-x64": (
+        _MSS,
         Wheel(
             "opencv_python_headless-4.11.0.86-cp37-abi3-macosx_13_0_x86_64.whl",
             "a66c1b286a9de872c343ee7c3553b084244299714ebb50fbdcd76f07ebbe6c81",
@@ -128,6 +138,7 @@ WHEELS: dict[str, tuple[Wheel, ...]] = {
         *_PYZMQ_MACOS,
     ),
     "windows-x64": (
+        _MSS,
         Wheel(
             "opencv_python_headless-4.11.0.86-cp37-abi3-win_amd64.whl",
             "6c304df9caa7a6a5710b91709dd4786bf20a74d57672b3c31f7033cc638174ca",
@@ -258,9 +269,11 @@ def fetch_wheel(wheel: Wheel, folder: Path) -> Path:
         project, release, python, abi, _ = wheel.tags
         folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        command += ["--only-binary=:all:", "--implementation", "cp", "--abi", abi, "--dest", str(folder)]
-        # an abi3 wheel is asked for with the lowest Python that it serves
-        command += ["--platform", wheel.pip_platform, "--python-version", re.sub(r"cp(\d)(\d+)", r"\1.\2", python)]
+        command += ["--only-binary=:all:", "--dest", str(folder)]
+        if wheel.pip_platform != "any":
+            command += ["--implementation", "cp", "--abi", abi, "--platform", wheel.pip_platform]
+            # an abi3 wheel is asked for with the lowest Python that it serves
+            command += ["--python-version", re.sub(r"cp(\d)(\d+)", r"\1.\2", python)]
         command.append(f"{project}=={release}")
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode or not path.is_file():

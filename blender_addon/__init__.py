@@ -15,6 +15,10 @@ from . import (
     command,
     import_video,
     job,
+    live_operators,
+    live_options,
+    live_panel,
+    live_run,
     mapping,
     options,
     panel,
@@ -27,6 +31,7 @@ from . import (
 # registered in this order, unregistered in the opposite one
 _CLASSES = (
     options.VIDEO2RIG_PG_options,
+    live_options.VIDEO2RIG_PG_live,
     mapping.VIDEO2RIG_PG_bones,
     preferences.VIDEO2RIG_preferences,
     *backend.CLASSES,
@@ -35,12 +40,14 @@ _CLASSES = (
     import_video.VIDEO2RIG_FH_video,
     pick_person.VIDEO2RIG_OT_pick_person,
     solve_again.VIDEO2RIG_OT_solve_again,
+    *live_operators.CLASSES,
     panel.VIDEO2RIG_PT_main,
     bones_panel.VIDEO2RIG_OT_find_bones,
     bones_panel.VIDEO2RIG_OT_forget_bones,
     bones_panel.VIDEO2RIG_OT_save_bones,
     bones_panel.VIDEO2RIG_OT_load_bones,
     bones_panel.VIDEO2RIG_PT_bones,
+    live_panel.VIDEO2RIG_PT_live,
     panel.VIDEO2RIG_PT_settings,
 )
 _commands: list[object] = []
@@ -51,6 +58,7 @@ def register() -> None:
     for cls in _CLASSES:
         bpy.utils.register_class(cls)
     options.register()
+    live_options.register()
     mapping.register()
     bpy.types.TOPBAR_MT_file_import.append(import_video.menu)
     _commands.append(bpy.utils.register_cli_command("video2rig", command.run))
@@ -59,11 +67,13 @@ def register() -> None:
 def unregister() -> None:
     """Take everything back: what stays registered crashes or hangs some Blenders at exit."""
     worker.shutdown()
+    live_run.shutdown()
     job.shutdown()
     while _commands:
         bpy.utils.unregister_cli_command(_commands.pop())
     bpy.types.TOPBAR_MT_file_import.remove(import_video.menu)
     mapping.unregister()
+    live_options.unregister()
     options.unregister()
     for cls in reversed(_CLASSES):
         bpy.utils.unregister_class(cls)

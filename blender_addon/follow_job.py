@@ -116,7 +116,7 @@ class FollowJob:
             self.report({"WARNING"}, notice)  # type: ignore[attr-defined]
         text = "Cancelling" if work.cancelling else f"{progress_text(work.progress())} (Esc cancels)"
         context.workspace.status_text_set(f"Video2Rig: {text}")
-        _redraw(context)
+        redraw(context)
 
     def _end(self, context: bpy.types.Context) -> None:
         if self._timer is not None:
@@ -126,10 +126,11 @@ class FollowJob:
             context.workspace.status_text_set(None)
         job.current = None
         self._job = None
-        _redraw(context)
+        redraw(context)
 
 
-def _redraw(context: bpy.types.Context) -> None:
+def redraw(context: bpy.types.Context) -> None:
+    """Let the 3D views be drawn anew."""
     for window in context.window_manager.windows:
         for area in window.screen.areas:
             if area.type == "VIEW_3D":

@@ -70,6 +70,7 @@ def place(
     match: bool,
     interpolation: Interpolation = "LINEAR",
     onto: bpy.types.Object | None = None,
+    background: bool = True,
 ) -> Placed:
     """Put the takes of a video into the scene; on any error the scene is as it was.
 
@@ -83,6 +84,7 @@ def place(
         interpolation: Between keys.
         onto: The armature whose skeleton was solved, for one take; None builds new ones. It gets a new action, and the
             one that it had is kept in the file.
+        background: Whether the camera shows the video.
 
     Raises:
         RigError: The armature is no longer the one that was solved.
@@ -100,7 +102,8 @@ def place(
         collection = bpy.data.collections.new(name)
         scene.collection.children.link(collection)
         camera = video_camera.add_camera(scene, solved, f"{name} camera", collection)
-        video_camera.add_background(camera, Path(info.path), info.fps, duration, clock)
+        if background:
+            video_camera.add_background(camera, Path(info.path), info.fps, duration, clock)
         camera[kept.PLACED] = uuid4().hex
         actors, notices = [], []
         for take in takes:
