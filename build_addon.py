@@ -102,7 +102,6 @@ _MSS = Wheel("mss-10.2.0-py3-none-any.whl", "e79f428899280e7e64e38365b5bfed68385
 # numpy 2 alike; pyzmq's cp312-abi3 wheels serve the Pythons of Blender 5.1 and of Linux distributions.
 WHEELS: dict[str, tuple[Wheel, ...]] = {
     "linux-x64": (
-        _MSS,
         Wheel(
             "opencv_python_headless-4.11.0.86-cp37-abi3-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",
             "0e0a27c19dd1f40ddff94976cfe43066fbbe9dfbb2ec1907d66c19caef42a57b",
@@ -118,27 +117,27 @@ WHEELS: dict[str, tuple[Wheel, ...]] = {
             "858fe25231e0fd8612da142efde019faa5ef63fa150a821a27870e791b38c798",
             "manylinux_2_28_x86_64",
         ),
+        _MSS,
     ),
     "macos-arm64": (
-        _MSS,
         Wheel(
             "opencv_python_headless-4.11.0.86-cp37-abi3-macosx_13_0_arm64.whl",
             "48128188ade4a7e517237c8e1e11a9cdf5c282761473383e77beb875bb1e61ca",
             "macosx_13_0_arm64",
         ),
         *_PYZMQ_MACOS,
+        _MSS,
     ),
     "macos-x64": (
-        _MSS,
         Wheel(
             "opencv_python_headless-4.11.0.86-cp37-abi3-macosx_13_0_x86_64.whl",
             "a66c1b286a9de872c343ee7c3553b084244299714ebb50fbdcd76f07ebbe6c81",
             "macosx_13_0_x86_64",
         ),
         *_PYZMQ_MACOS,
+        _MSS,
     ),
     "windows-x64": (
-        _MSS,
         Wheel(
             "opencv_python_headless-4.11.0.86-cp37-abi3-win_amd64.whl",
             "6c304df9caa7a6a5710b91709dd4786bf20a74d57672b3c31f7033cc638174ca",
@@ -154,6 +153,7 @@ WHEELS: dict[str, tuple[Wheel, ...]] = {
             "3ea8e8fa5c097e68fef91d70b150fda96f307758103868018fc4deeb9c214122",
             "win_amd64",
         ),
+        _MSS,
     ),
 }
 
