@@ -8,6 +8,7 @@ from bpy.types import Panel
 
 from . import job, live_operators, live_options, live_run
 
+_FEWER = 0.8  # of the poses are drawn: worth telling
 _FIELD = {"CAMERA": "camera", "SCREEN": "screen", "STREAM": "address"}
 
 
@@ -50,7 +51,8 @@ def _draw_pace(layout: bpy.types.UILayout, run: live_run.Live) -> None:
     column = layout.column(align=True)
     pace = run.pace()
     if pace is not None:
-        column.label(text=f"{pace.rate:.0f} poses a second")
+        drawn = f", {pace.drawn:.0f} drawn" if pace.drawn < _FEWER * pace.rate else ""
+        column.label(text=f"{pace.rate:.0f} poses a second{drawn}")
         column.label(text=f"{1000 * pace.latency:.0f} ms behind the camera")
     if run.status or run.cancelling:
         column.label(text="Ending" if run.cancelling else run.status, icon="INFO")

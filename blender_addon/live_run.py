@@ -17,8 +17,8 @@ from .core.recording import Recording
 from .core.settings import Settings
 from .core.skeleton import Skeleton
 
-_SPAN = 2.0
-"""Seconds over which rate and latency are told."""
+_SPAN, _MOST = 2.0, 500
+"""Seconds over which rate and latency are told, and poses of which they are."""
 
 
 class Recorded(NamedTuple):
@@ -41,9 +41,15 @@ recorded: Recorded | None = None
 
 
 class Pace(NamedTuple):
-    """How live it is: poses a second on the rig, and median seconds from a picture to its pose there."""
+    """How live it is.
+
+    Attributes:
+        rate: Poses a second from the backend. drawn: Of them on the rig: Blender draws only the newest.
+        latency: Median seconds from a picture to its pose on the rig.
+    """
 
     rate: float
+    drawn: float
     latency: float
 
 
@@ -75,7 +81,8 @@ class Live(Background):
         self._source: LiveSource | None = None
         self._lock = threading.Lock()
         self._pose: LivePose | None = None
-        self._shown: deque[tuple[float, float]] = deque()
+        self._shown: deque[tuple[float, float]] = deque(maxlen=_MOST)
+        self._answers: deque[float] = deque(maxlen=_MOST)
 
     def take_pose(self) -> LivePose | None:
         """Return the newest pose if there is one that was not taken yet."""
@@ -87,16 +94,17 @@ class Live(Background):
         """Take note that a pose is on the rig now."""
         now = time.monotonic()
         self._shown.append((now, now - pose.taken))
-        while now - self._shown[0][0] > _SPAN:
-            self._shown.popleft()
 
     def pace(self) -> Pace | None:
-        """Return rate and latency of the last seconds; None while there is none."""
-        shown = [entry for entry in self._shown if time.monotonic() - entry[0] < _SPAN]
-        if len(shown) < 2 or shown[-1][0] <= shown[0][0]:
+        """Return how live the last seconds were; None where hardly anything was shown."""
+        since = time.monotonic() - _SPAN
+        shown = [entry for entry in self._shown if entry[0] > since]
+        with self._lock:
+            answers = [moment for moment in self._answers if moment > since]
+        rate, drawn = _rate(answers), _rate([moment for moment, _ in shown])
+        if rate is None or drawn is None:
             return None
-        rate = (len(shown) - 1) / (shown[-1][0] - shown[0][0])
-        return Pace(rate, statistics.median(latency for _, latency in shown))
+        return Pace(rate, drawn, statistics.median(latency for _, latency in shown))
 
     def record(self) -> None:
         """Record from the next picture on."""
@@ -140,6 +148,14 @@ class Live(Background):
         if answer.pose is not None:
             with self._lock:
                 self._pose = answer.pose
+                self._answers.append(time.monotonic())
+
+
+def _rate(moments: list[float]) -> float | None:
+    """Return how many there are a second; None of fewer than two."""
+    if len(moments) < 2 or moments[-1] <= moments[0]:
+        return None
+    return (len(moments) - 1) / (moments[-1] - moments[0])
 
 
 def shutdown() -> None:

@@ -21,8 +21,8 @@ _FREE_SECONDS = 2.0
 _LOOK = 0.004
 """Seconds between two looks for a newer picture while there is credit for one."""
 
-_PREPARING = 120.0
-"""Seconds that a server may take to load and try its networks."""
+_PATIENT = Timing(silence=15.0)
+"""A server that loads its networks may be silent for a while; one that dies breaks the connection."""
 
 
 class Began(NamedTuple):
@@ -89,7 +89,7 @@ def stream_live(
         ServerError: It refuses, or failed.
         LiveError: The source failed.
     """
-    timing = timing or Timing()
+    timing = timing or _PATIENT
     with Link(connection) as link:
         try:
             greet(link, timing.greet, stopped)
@@ -122,7 +122,7 @@ class _Stream:
         began: Callable[[Began], None],
         stopped: Callable[[], bool],
     ) -> None:
-        """Open a session and wait until it is ready."""
+        """Open a session and wait until it is ready: networks may take long to load, and its heart beats meanwhile."""
         video = {
             "name": self._source.name[:1024],
             "width": self._source.width,
@@ -133,10 +133,12 @@ class _Stream:
         }
         told = {} if skeleton is None else skeleton.to_json()
         self._link.send(CONTROL, encode("live", settings=settings.to_json(), video=video, skeleton=told))
-        deadline = time.monotonic() + _PREPARING
+        deadline = time.monotonic() + self._timing.greet
         pulse: Pulse | None = None
         # not at once where it was stopped: a session could be left behind, its name unknown
-        while time.monotonic() < deadline and not (stopped() and self._session):
+        while time.monotonic() < deadline or self._session:
+            if stopped() and self._session:
+                return
             for message in self._link.poll(0.05):
                 self._check(message)
                 if message.type == "opened":
@@ -156,8 +158,7 @@ class _Stream:
                     pulse.heard(message)
             if pulse is not None:
                 pulse.beat(0)
-        if not stopped():
-            raise Unreachable(f"the server at {self._link.connection.control_endpoint} does not get ready")
+        raise Unreachable(f"the server at {self._link.connection.control_endpoint} opens no session")
 
     def run(self, stopped: Callable[[], bool]) -> None:
         """Send and receive."""

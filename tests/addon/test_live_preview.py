@@ -110,18 +110,17 @@ def test_a_new_armature_moves_without_keys_and_goes_away(addon: Any, stage: Any,
     assert rig.animation_data is None and not bpy.data.actions
     # what the user works on stays what it is
     assert empty.view_layer.objects.active == cube and cube.select_get() and not rig.select_get()
-    heights = []
-    for _ in range(3):
-        taken = time.monotonic()
-        live.pump(lambda taken=taken: time.monotonic() > taken + 0.3)
+    heights, moments = [], []
+    for _ in range(4):
+        moments.append(time.monotonic())
+        live.pump(lambda: time.monotonic() > moments[-1] + 0.5)
         bpy.context.view_layer.update()
         evaluated = rig.evaluated_get(bpy.context.evaluated_depsgraph_get())
         heights.append((evaluated.matrix_world @ evaluated.pose.bones[0].matrix)[2][3])
-    assert np.diff(heights) == pytest.approx(
-        [0.3, 0.3], abs=0.15
-    )  # the fake server raises the root by a metre a second
+    # the fake server raises the root by a metre a second
+    assert 0.6 < (heights[-1] - heights[0]) / (moments[-1] - moments[0]) < 1.4
     pace = live.run.pace()
-    assert 5 < pace.rate < 30 and 2 / 25 < pace.latency < 1.0
+    assert 2 < pace.drawn <= pace.rate * 1.2 < 40 and 2 / 25 < pace.latency < 2.0
     live.escape()
     assert live.ended == {"CANCELLED"} and state() == before and not live.said
     assert sessions(addon) == 0 and addon.live_run.current is None and addon.live_run.recorded is None
