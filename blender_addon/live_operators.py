@@ -14,13 +14,14 @@ from typing import Any
 import bpy
 from bpy.types import Operator
 
-from . import job, live_options, live_rig, live_run, options, read_rig, take_scene
+from . import job, limbs, live_options, live_rig, live_run, options, outcome, read_rig, take_scene
 from .core.client import solve_recorded
 from .core.connection import Connection
 from .core.errors import Video2RigError
 from .core.frames import VideoInfo
-from .core.settings import Settings
+from .core.settings import MARKED, Settings
 from .follow_job import FollowJob, redraw
+from .held import HeldRig, HeldScene
 
 _TICK = 1 / 60  # seconds
 _MODES = ("OBJECT", "POSE")
@@ -32,14 +33,17 @@ class FollowLive:
     _run: Any = None
     _preview: Any = None
     _timer: bpy.types.Timer | None = None
+    _scene: HeldScene
 
     def _start(self, context: bpy.types.Context) -> set[str]:
         """Begin a run beside Blender's window."""
+        outcome.forget()
         try:
             self._run = self._open(context)
         except Video2RigError as error:
-            self.report({"ERROR"}, str(error))  # type: ignore[attr-defined]
+            self._tell(str(error))
             return {"CANCELLED"}
+        self._scene = HeldScene.of(context)
         live_run.current = self._run
         self._run.start()
         manager = context.window_manager
@@ -52,10 +56,10 @@ class FollowLive:
             raise Video2RigError("something is running already; stop it first, or wait")
         if context.mode not in _MODES:
             raise Video2RigError("live needs object mode or pose mode; leave the mode that you are in first")
-        chosen, onto, skeleton = options.of(context), "", None
+        chosen, onto, skeleton = options.of(context), None, None
         if chosen.armature == "ACTIVE":
             rig = read_rig.active_armature(context)
-            onto, skeleton = rig.name, read_rig.skeleton_to_solve(rig, chosen.rom)
+            onto, skeleton = HeldRig.of(rig), read_rig.skeleton_to_solve(rig, chosen.rom)
         source = live_options.of(context).source()
         return live_run.Live(source, _settings(context), job.wanted_from_preferences(context), skeleton, onto)
 
@@ -81,7 +85,8 @@ class FollowLive:
     def _show(self, context: bpy.types.Context, run: live_run.Live) -> None:
         try:
             if self._preview is None and run.began is not None:
-                self._preview = live_rig.Preview(context, run.began.skeleton, run.onto)
+                with self._scene.current(context):
+                    self._preview = live_rig.Preview(context, run.began.skeleton, run.onto)
             pose = run.take_pose() if self._preview is not None else None
             if pose is not None:
                 self._preview.show(pose)
@@ -99,10 +104,13 @@ class FollowLive:
         waits = live_run.recorded is not None and run.recording is live_run.recorded.recording
         if run.error is not None:
             saved = "; what was recorded is kept" if waits else ""
-            self.report({"ERROR"}, f"Live ended: {job.describe(run.error)}{saved}")  # type: ignore[attr-defined]
+            self._tell(f"Live ended: {job.describe(run.error)}{saved}")
         if waits and run.solve_at_end:
             self._solve()
         return {"CANCELLED"}  # nothing of the preview stays, so there is nothing to undo
+
+    def _tell(self, text: str) -> None:
+        outcome.tell(self, "ERROR", text)  # type: ignore[arg-type]
 
     def _solve(self) -> None:
         bpy.ops.video2rig.solve_recording("INVOKE_DEFAULT")
@@ -131,7 +139,9 @@ class FollowLive:
 
 def _settings(context: bpy.types.Context) -> Settings:
     """Return the panel's settings, for whoever is largest: other choices are of a video."""
-    return dataclasses.replace(options.of(context).settings(), person="largest")
+    chosen = options.of(context).settings()
+    contacts = "auto" if chosen.contacts == MARKED else chosen.contacts  # nothing is marked yet
+    return dataclasses.replace(chosen, person="largest", contacts=contacts)
 
 
 class VIDEO2RIG_OT_live(FollowLive, Operator):
@@ -228,7 +238,7 @@ class VIDEO2RIG_OT_solve_recording(FollowJob, Operator):
             raise Video2RigError("nothing was recorded")
         recorded.recording.seen()  # raises where it is too short, or shows nobody
         if recorded.onto:
-            read_rig.check_unchanged(read_rig.armature_named(recorded.onto), recorded.skeleton)
+            read_rig.check_unchanged(recorded.onto.found(context.scene), recorded.skeleton)
         wanted = job.wanted_from_preferences(context)
         return Recording(recorded, _settings(context), wanted, recorded.skeleton)
 
@@ -242,11 +252,13 @@ class VIDEO2RIG_OT_solve_recording(FollowJob, Operator):
             VideoInfo(path, **facts),
             match=False,
             interpolation=options.of(context).interpolation,
-            onto=read_rig.armature_named(recorded.onto) if recorded.onto else None,
+            bound=options.of(context).key_bound(),
+            off=limbs.switched_off(options.of(context).limbs),
+            onto=recorded.onto.found(context.scene) if recorded.onto else None,
             background=False,
         )
         for notice in work.take_notices() + placed.notices:
-            self.report({"WARNING"}, notice)
+            self._tell("WARNING", notice)
         if live_run.recorded is recorded:
             live_run.recorded = None
         told = f"{placed.rigs[0].name}: {len(take.motion)} frames in {facts['duration']:.1f} s, recorded live"

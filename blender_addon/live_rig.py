@@ -12,6 +12,7 @@ from . import read_rig, retargeting, rig
 from .core.live_client import LivePose
 from .core.motion import Motion
 from .core.skeleton import Skeleton
+from .held import HeldRig
 from .rig_bones import RigError
 
 NAME = "Video2Rig Live"
@@ -24,14 +25,14 @@ class Preview:
     It is known by its session's number: pointers do not survive an undo, and names may change.
     """
 
-    def __init__(self, context: bpy.types.Context, skeleton: Skeleton, onto: str) -> None:
-        """Begin. skeleton: What poses are of. onto: The armature's name; "" makes one.
+    def __init__(self, context: bpy.types.Context, skeleton: Skeleton, onto: HeldRig | None) -> None:
+        """Begin. skeleton: What poses are of. onto: The armature; None makes one.
 
         Raises:
             RigError: There is no such armature, or it is not the one whose skeleton this is.
         """
-        self._skeleton, self._built = skeleton, not onto
-        armature = _build(context, skeleton) if self._built else read_rig.armature_named(onto)
+        self._skeleton, self._built = skeleton, onto is None
+        armature = _build(context, skeleton) if onto is None else onto.found(context.scene)
         self._uid, self._name = armature.session_uid, armature.name
         self._former = {} if self._built else _pose_of(armature)
         try:

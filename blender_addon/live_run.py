@@ -16,6 +16,7 @@ from .core.live_source import LiveSource, open_live
 from .core.recording import Recording
 from .core.settings import Settings
 from .core.skeleton import Skeleton
+from .held import HeldRig
 
 _SPAN, _MOST = 2.0, 500
 """Seconds over which rate and latency are told, and poses of which they are."""
@@ -25,12 +26,12 @@ class Recorded(NamedTuple):
     """A recording that waits to be solved.
 
     Attributes:
-        recording: What was seen. onto: Name of the armature it was made for, "" for a new one.
+        recording: What was seen. onto: The armature it was made for, None for a new one.
         skeleton: That armature's; None has the person measured.
     """
 
     recording: Recording
-    onto: str
+    onto: HeldRig | None
     skeleton: Skeleton | None
 
 
@@ -57,7 +58,7 @@ class Live(Background):
     """One run, from its start to its end.
 
     Attributes:
-        onto: Name of the armature that is posed, "" for a new one.
+        onto: The armature that is posed, None for a new one.
         skeleton: What was asked for; None for the default human.
         began: What the server told, once it is ready.
         status: What is going on, for the user.
@@ -67,7 +68,12 @@ class Live(Background):
     """
 
     def __init__(
-        self, source: str, settings: Settings, wanted: preferences.Wanted, skeleton: Skeleton | None, onto: str
+        self,
+        source: str,
+        settings: Settings,
+        wanted: preferences.Wanted,
+        skeleton: Skeleton | None,
+        onto: HeldRig | None,
     ) -> None:
         """Start nothing yet. source: See `core.live_source.open_live`. settings: What the user chose."""
         super().__init__()

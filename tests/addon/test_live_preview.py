@@ -55,6 +55,7 @@ def stage(addon: Any, backend: Any, empty: Any, show: Path) -> Iterator[Callable
 
         def begin(self) -> ByHand:
             self.run = self._run = self._open(bpy.context)
+            self._scene = addon.held.HeldScene.of(bpy.context)
             addon.live_run.current = self.run
             self.run.start()
             return self
