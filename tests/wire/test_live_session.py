@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_server import SKELETON
-from harness import QUICK, CuttingProxy, ServerProcess, session_count
+from harness import PATIENCE, QUICK, CuttingProxy, ServerProcess, session_count
 
 from video2rig.client import solve_recorded
 from video2rig.errors import Video2RigError
@@ -193,28 +193,38 @@ def test_a_live_session_has_no_result_and_little_credit(shared_server: ServerPro
     image = np.full((48, 64, 3), 200, np.uint8)
     video = {"name": "", "width": 64, "height": 48, "fps": 30.0, "frame_count": 0, "duration": 0.0}
     with Link(shared_server.connection) as link:
+        heard = Heard(link)
         link.send(CONTROL, encode("live", settings=Settings().to_json(), video=video, skeleton={}))
-        opened = until(link, "opened")
+        opened = heard.until("opened")
         session = opened["session"]
         assert opened["credit"] == 2
-        until(link, "began")
+        heard.until("began")
         link.send(FRAMES, encode("finish", session=session, frames=0))
-        assert until(link, "error")["code"] == "order"
+        assert heard.until("error")["code"] == "order"
         for index in range(12):
             fields = {"index": index, "time": index / 30, "scale": 1.0}
             link.send(FRAMES, encode("frame", {"image": image}, session=session, **fields))
-        assert until(link, "error")["code"] == "credit"
+        assert heard.until("error")["code"] == "credit"
         link.send(CONTROL, encode("cancel", session=session))
-        until(link, "cancelled")
+        heard.until("cancelled")
 
 
-def until(link: Link, kind: str) -> Any:
-    deadline = time.monotonic() + 10.0
-    while time.monotonic() < deadline:
-        for message in link.poll(0.1):
-            if message.type == kind:
-                return message
-    raise AssertionError(f"no {kind} came")
+class Heard:
+    """Messages of a link, in their order."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._waiting: list[Any] = []
+
+    def until(self, kind: str) -> Any:
+        """Return the next message of a kind; those before it are dropped."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            while self._waiting:
+                if (message := self._waiting.pop(0)).type == kind:
+                    return message
+            self._waiting += self._link.poll(0.1)
+        raise AssertionError(f"no {kind} came")
 
 
 def test_a_camera_that_gives_no_picture_is_told() -> None:
