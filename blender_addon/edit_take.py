@@ -32,7 +32,6 @@ class OnTake:
         """Do it, or say why it cannot be done."""
         try:
             armature = read_rig.active_armature(context)
-            layers.check_free(armature)
             holder = layers.shown_by(armature)
             if holder is None:
                 raise Video2RigError(f"{armature.name} has no action")

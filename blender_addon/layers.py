@@ -17,10 +17,11 @@ import bpy
 
 from . import compat, kept
 from .core.errors import Video2RigError
+from .rig_bones import check_editable
 
 
 class LayerError(Video2RigError):
-    """A layer that cannot be made, or an armature whose layers cannot be worked on as they are."""
+    """A layer that cannot be made."""
 
 
 class Holder(NamedTuple):
@@ -66,25 +67,14 @@ def slot_of(armature: bpy.types.Object, holder: Holder) -> Any:
     return compat.slot_of(armature) if holder.strip is None else compat.strip_slot(holder.strip)
 
 
-def check_free(armature: bpy.types.Object) -> None:
-    """Make sure that no strip is being edited.
-
-    Raises:
-        LayerError: One is.
-    """
-    if armature.animation_data is not None and armature.animation_data.use_tweak_mode:
-        raise LayerError(
-            f"{armature.name}: a strip is being edited; leave its tweak mode first (Tab in the NLA editor)"
-        )
-
-
 def add_corrections(armature: bpy.types.Object) -> bpy.types.Action:
     """Lay the armature's action into a strip, and an empty one above it, which is returned.
 
     Raises:
         LayerError: The armature has no action, or has a layer of corrections already.
+        RigError: It cannot be animated in this file.
     """
-    check_free(armature)
+    check_editable(armature)
     found = shown_by(armature)
     if found is None:
         raise LayerError(f"{armature.name} has no action to correct")

@@ -41,7 +41,6 @@ class _Again(FollowJob):
 
     def _open(self, context: bpy.types.Context) -> job.Solve:
         rig = read_rig.active_armature(context)
-        layers.check_free(rig)
         action, holder, chosen = self._action(rig), layers.holder_of(rig), options.of(context)
         own = None if holder is None else kept.read(holder.action)
         of = own if own is not None and holder is not None and holder.action == action else None
@@ -63,7 +62,6 @@ class _Again(FollowJob):
         (take,) = takes
         assert self._kept is not None and self._onto is not None
         rig, chosen = self._onto.found(context.scene), options.of(context)
-        layers.check_free(rig)
         action, notices = again_scene.place(
             context,
             rig,

@@ -76,7 +76,7 @@ def doubts(unsure: Sequence[dict[str, Any]], at_bounds: Sequence[dict[str, Any]]
 def _merged(intervals: Iterable[Sequence[float]]) -> list[tuple[float, float]]:
     """Return intervals without those between which there is little, nor those that are short."""
     merged: list[tuple[float, float]] = []
-    for start, end in sorted(intervals):
+    for start, end in sorted(map(tuple, intervals)):
         if merged and start - merged[-1][1] < _MERGED:
             merged[-1] = merged[-1][0], max(merged[-1][1], end)
         else:

@@ -153,5 +153,5 @@ def test_failures_leave_the_layers(addon: Any, walk: Any, empty: Any, monkeypatc
     animation.nla_tracks.active = animation.nla_tracks[0]
     animation.use_tweak_mode = True
     assert animation.use_tweak_mode
-    with pytest.raises(RuntimeError, match="leave its tweak mode first"):
+    with pytest.raises(RuntimeError, match="tweak mode; leave it first"):
         bpy.ops.video2rig.solve_again()
