@@ -62,8 +62,8 @@ _CLASSES = (
     bones_panel.VIDEO2RIG_OT_save_bones,
     bones_panel.VIDEO2RIG_OT_load_bones,
     bones_panel.VIDEO2RIG_PT_bones,
-    live_panel.VIDEO2RIG_PT_live,
     panel.VIDEO2RIG_PT_settings,
+    live_panel.VIDEO2RIG_PT_live,
 )
 _commands: list[object] = []
 

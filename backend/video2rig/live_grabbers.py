@@ -172,7 +172,7 @@ class ScreenGrabber(Grabber):
         try:
             mss = importlib.import_module("mss")  # not in every environment
         except ImportError:
-            raise GrabError(f"{self.name}: the package mss is not installed, which reads screens") from None
+            raise GrabError(f"{self.name}: the package mss is not installed; run `pip install mss`") from None
         try:
             self._screens = mss.MSS()
             monitors = self._screens.monitors[1:]
