@@ -106,12 +106,14 @@ def test_a_look_that_is_there_is_kept_and_one_alone_stands_for_both() -> None:
         np.testing.assert_array_equal(seen[0], first[0])
 
 
-def test_a_frame_is_unsteady_where_the_looks_disagree_or_the_body_jumps() -> None:
-    still = np.tile(np.arange(KEYPOINTS * 2.0).reshape(KEYPOINTS, 2), (9, 1, 1))
-    still[4] += 20.0
-    away = unsteady([still, np.ones((9, KEYPOINTS))], np.full(9, 100.0))
-    assert np.isnan(away[[0, -1]]).all()
-    np.testing.assert_allclose(away[1:-1], np.array([0, 0, 0.5, 1, 0.5, 0, 0]) * np.hypot(20, 20) / 100, atol=1e-9)
+def test_frames_are_unsteady_where_the_looks_disagree_and_not_where_the_body_moves() -> None:
+    steps = np.arange(11.0)[:, None, None] * np.ones((KEYPOINTS, 1))
+    moving = np.concatenate([9 * steps, 0.7 * steps**2 - 0.02 * steps**3], -1)
+    other = np.where(np.arange(11) % 2 == 0, 0.0, 20.0)[:, None, None]
+    for bias, apart in ((0.0, 0.0), (other, np.hypot(20, 20) / 100)):
+        away = unsteady([moving + bias, np.ones((11, KEYPOINTS))], np.full(11, 100.0))
+        assert np.isnan(away[[0, 1, -2, -1]]).all()
+        np.testing.assert_allclose(away[2:-2], apart, atol=1e-9)
 
 
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(1, 100)), min_size=1, max_size=6), st.integers(0, 150))

@@ -2,8 +2,7 @@
 """Two looks at the wanted people, in circles that are smoothed over time; the mean of both is what was seen.
 
 Where a network call costs the most, on a CPU, the looks take turns: one sees the even frames, the other the odd ones.
-Where a frame differs from the middle between those beside it, because both looks disagree or the body moves fast, that
-frame and those beside it are seen by both.
+Where even and odd frames do not agree, as both looks disagree or the body jumps, frames are seen by both.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ SMOOTHING_SECONDS, MOST_REACH = 0.07, 12  # standard deviation of a circle's smo
 CPU_STRIDE, GPU_STRIDE = 2, 1  # frames from one first look to the next, and from one second look to the next
 FAR = 0.15  # radii, |log| of the size and radians together: from one to two of it the first look counts less and less
 AGREE = 0.1  # radii: a keypoint that both looks place further apart is the second one's alone, not between the two
-CALM = 0.06  # radii, mean over the keypoints: a frame nearer to the middle between those beside it is not in doubt
+CALM = 0.06  # radii, mean over the keypoints: where the even frames differ less from the odd ones nothing is in doubt
 DOUBT = 0.15  # radii: as they place it further apart, its confidence goes down
 # views of the second look: shift (parts of the circle's diameter), scale, turn (rad); every other one is mirrored
 VIEWS = (
@@ -139,7 +138,7 @@ class Looks:
                 np.where(seen[0][:, *(None,) * (a.ndim - 1)], a, b) for a, b in zip(*looks, strict=True)
             ]  # one look a frame
             calm = unsteady(alone, radius(lane.used(first - 2, end + 2))) < CALM
-            doubt = ~(calm[1:-3] & calm[2:-2] & calm[3:-1])
+            doubt = ~calm[2:-2]
             jobs[0].append((lane, lane.used(first, end), doubt & seen[1][2:-2] & ~seen[0][2:-2] & (turns != 0)))
             jobs[1].append((lane, lane.again(first, end), doubt & seen[0][2:-2] & ~seen[1][2:-2] & (turns == 0)))
         for lane, rows, people in self._people(jobs[0], first):
