@@ -13,14 +13,19 @@ from . import (
     backend,
     bones_panel,
     command,
+    doubt_colours,
+    doubt_marks,
+    edit_take,
     import_video,
     job,
     mapping,
     options,
+    outcome,
     panel,
     pick_person,
     preferences,
     solve_again,
+    take_panel,
     worker,
 )
 
@@ -35,7 +40,17 @@ _CLASSES = (
     import_video.VIDEO2RIG_FH_video,
     pick_person.VIDEO2RIG_OT_pick_person,
     solve_again.VIDEO2RIG_OT_solve_again,
+    solve_again.VIDEO2RIG_OT_solve_take,
+    edit_take.VIDEO2RIG_OT_mark_contacts,
+    edit_take.VIDEO2RIG_OT_show_markers,
+    edit_take.VIDEO2RIG_OT_add_corrections,
+    edit_take.VIDEO2RIG_OT_reduce_keys,
+    doubt_marks.VIDEO2RIG_OT_mark_doubt,
+    doubt_marks.VIDEO2RIG_OT_clear_doubt,
+    doubt_colours.VIDEO2RIG_OT_colour_doubt,
+    outcome.VIDEO2RIG_OT_dismiss,
     panel.VIDEO2RIG_PT_main,
+    take_panel.VIDEO2RIG_PT_take,
     bones_panel.VIDEO2RIG_OT_find_bones,
     bones_panel.VIDEO2RIG_OT_forget_bones,
     bones_panel.VIDEO2RIG_OT_save_bones,
@@ -52,6 +67,7 @@ def register() -> None:
         bpy.utils.register_class(cls)
     options.register()
     mapping.register()
+    doubt_colours.register()
     bpy.types.TOPBAR_MT_file_import.append(import_video.menu)
     _commands.append(bpy.utils.register_cli_command("video2rig", command.run))
 
@@ -63,6 +79,7 @@ def unregister() -> None:
     while _commands:
         bpy.utils.unregister_cli_command(_commands.pop())
     bpy.types.TOPBAR_MT_file_import.remove(import_video.menu)
+    doubt_colours.unregister()
     mapping.unregister()
     options.unregister()
     for cls in reversed(_CLASSES):

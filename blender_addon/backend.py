@@ -262,7 +262,12 @@ class VIDEO2RIG_OT_install_backend(_Working, Operator):
     bl_label = "Install Backend"
     title = "The installation"
 
-    bundle: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})  # type: ignore[valid-type]
+    bundle: StringProperty(  # type: ignore[valid-type]
+        name="Offline Bundle",
+        description="A zip or folder to install from; empty takes the one of the preferences, else the network",
+        subtype="FILE_PATH",
+        options={"SKIP_SAVE"},
+    )
 
     def make(self, context: bpy.types.Context) -> worker.Task:
         return install(request_of(preferences.of(context), self.bundle))

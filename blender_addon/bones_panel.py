@@ -9,7 +9,7 @@ import bpy
 from bpy.props import StringProperty
 from bpy.types import Operator, Panel
 
-from . import job, mapping, options, read_rig
+from . import job, kept, layers, mapping, options, read_rig
 from .core.errors import Video2RigError
 from .core.rig_skeleton import REQUIRED, SIDES
 
@@ -38,7 +38,7 @@ class _OnArmature(Operator):
         """Do it, or tell why not."""
         try:
             told = self.run(read_rig.active_armature(context))
-        except (Video2RigError, OSError) as error:
+        except Video2RigError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         self.report({"INFO"}, told)
@@ -77,7 +77,9 @@ class VIDEO2RIG_OT_forget_bones(_OnArmature):
 
 
 class _WithFile(_OnArmature):
-    filepath: StringProperty(subtype="FILE_PATH")  # type: ignore[valid-type]
+    filepath: StringProperty(  # type: ignore[valid-type]
+        name="File", description="A list of bones, as Save Bones writes it", subtype="FILE_PATH"
+    )
     filter_glob: StringProperty(default="*.json", options={"HIDDEN"})  # type: ignore[valid-type]
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
@@ -123,38 +125,44 @@ class VIDEO2RIG_PT_bones(Panel):
     bl_category = "Video2Rig"
     bl_label = "Bones"
     bl_parent_id = "VIDEO2RIG_PT_main"
+    bl_order = 10  # the first one
     bl_options = {"DEFAULT_CLOSED"}  # noqa: RUF012 Blender wants a set
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Show it where an armature of the user's is solved."""
         active = context.view_layer.objects.active
-        return options.of(context).armature == "ACTIVE" and active is not None and active.type == "ARMATURE"
+        if active is None or active.type != "ARMATURE":
+            return False
+        if options.of(context).armature == "ACTIVE":
+            return True
+        held = layers.holder_of(active)  # solved again, its take is mapped anew
+        return held is not None and not kept.placement_of(held.action).built
 
     def draw(self, context: bpy.types.Context) -> None:
         """List the roles with a field for each bone."""
         layout = self.layout
         layout.enabled = job.current is None
         armature = context.view_layer.objects.active.data
-        kept = armature.video2rig_bones
+        bones = armature.video2rig_bones
         row = layout.row(align=True)
         row.operator(VIDEO2RIG_OT_find_bones.bl_idname, icon="VIEWZOOM")
         row.operator(VIDEO2RIG_OT_load_bones.bl_idname, text="", icon="FILE_FOLDER")
         row.operator(VIDEO2RIG_OT_save_bones.bl_idname, text="", icon="FILE_TICK")
         row.operator(VIDEO2RIG_OT_forget_bones.bl_idname, text="", icon="X")
-        if not kept.kept:
+        if not bones.kept:
             layout.label(text="Found anew for each video", icon="INFO")
             return
-        if kept.told:
-            layout.label(text=kept.told[:1].upper() + kept.told[1:], icon="INFO")
+        if bones.told:
+            layout.label(text=bones.told[:1].upper() + bones.told[1:], icon="INFO")
         for heading, roles in _SECTIONS:
             column = layout.column(align=True)
             column.label(text=heading)
             for role in roles:
-                _draw_role(column, kept, armature, role)
+                _draw_role(column, bones, armature, role)
         row = layout.split(factor=_LABEL)
         row.label(text="Travel")
-        row.prop_search(kept, mapping.TRAVEL, armature, "bones", text="")
+        row.prop_search(bones, mapping.TRAVEL, armature, "bones", text="")
 
 
 def _draw_role(

@@ -84,6 +84,13 @@ def parser() -> argparse.ArgumentParser:
         action=argparse.BooleanOptionalAction,
         help="let a network that knows how people move tell what one camera leaves open",
     )
+    convert.add_argument(
+        "--sparse-keys",
+        type=_degrees,
+        metavar="DEGREES",
+        help="few keys, joined by smooth curves, off by no more at any frame (the hips: 5 mm a degree); else a key a "
+        "frame",
+    )
     convert.add_argument("--interpolation", choices=("linear", "bezier"), default="linear", help="between keys")
     convert.add_argument(
         "--armature",
@@ -101,6 +108,13 @@ def parser() -> argparse.ArgumentParser:
     _add_server_arguments(doctor)
     backend.add_commands(commands)
     return root
+
+
+def _degrees(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 45:
+        raise argparse.ArgumentTypeError(f"{text} is no tolerance: more than 0 and at most 45 degrees")
+    return value
 
 
 def _add_server_arguments(to: argparse.ArgumentParser) -> None:
@@ -179,6 +193,7 @@ def convert(arguments: argparse.Namespace, say: Callable[[str, dict[str, object]
         work.source.info,
         match=not keep_scene,
         interpolation=arguments.interpolation.upper(),
+        bound=None if arguments.sparse_keys is None else math.radians(arguments.sparse_keys),
         onto=onto,
     )
     for notice in placed.notices:
@@ -280,6 +295,8 @@ def _targets(arguments: argparse.Namespace) -> dict[str, Path]:
             raise SaveError(f"{path.name} cannot be written: there is no folder {path.parent}")
         if path.is_dir():
             raise SaveError(f"{path} cannot be written: it is a folder")
+        with _Draft(path):  # not after minutes of solving
+            pass
     return targets
 
 

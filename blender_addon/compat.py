@@ -15,6 +15,8 @@ from typing import Any, Literal
 import bpy
 import numpy as np
 
+from .core.key_reduction import handles
+
 Interpolation = Literal["LINEAR", "BEZIER", "CONSTANT"]
 
 MOVIES_STAND_UPRIGHT = bpy.app.version >= (4, 4, 0)
@@ -35,9 +37,36 @@ def new_action(owner: bpy.types.ID, name: str) -> bpy.types.Action:
     return action
 
 
-def _store(owner: bpy.types.ID, create: bool) -> Any:
-    """Return what owns the F-curves and groups of the owner's action: the action itself, or its channelbag."""
-    action = owner.animation_data.action
+def slot_of(owner: bpy.types.ID) -> Any:
+    """Return the slot of the owner's action; None where it has none, or this Blender has no slots."""
+    return getattr(owner.animation_data, "action_slot", None)
+
+
+def set_action(owner: bpy.types.ID, action: bpy.types.Action | None, slot: Any) -> None:
+    """Let an action animate ``owner``, by a slot of it where there are slots."""
+    owner.animation_data.action = action
+    if action is not None and slot is not None:
+        owner.animation_data.action_slot = slot
+
+
+def strip_slot(strip: bpy.types.NlaStrip) -> Any:
+    """Return the slot that a strip plays; None where there are no slots."""
+    return getattr(strip, "action_slot", None)
+
+
+def set_strip_slot(strip: bpy.types.NlaStrip, slot: Any) -> None:
+    """Let a strip play a slot of its action, where there are slots."""
+    if slot is not None and hasattr(strip, "action_slot"):
+        strip.action_slot = slot
+
+
+def copied_slot(action: bpy.types.Action, slot: Any) -> Any:
+    """Return the slot of a copied action that a slot of the original became; None where there are no slots."""
+    return None if slot is None else action.slots[slot.identifier]
+
+
+def _store(action: bpy.types.Action, slot: Any, create: bool) -> Any:
+    """Return what owns the F-curves and groups of an action's slot: the action itself, or its channelbag."""
     if not hasattr(action, "slots"):
         return action
     if not action.layers:
@@ -45,15 +74,22 @@ def _store(owner: bpy.types.ID, create: bool) -> Any:
             return None
         action.layers.new("Layer")
     layer = action.layers[0]
+    if not create and (not layer.strips or slot is None):
+        return None
     strip = layer.strips[0] if layer.strips else layer.strips.new(type="KEYFRAME")
-    return strip.channelbag(owner.animation_data.action_slot, ensure=create)
+    return strip.channelbag(slot, ensure=create)
 
 
 def fcurves(owner: bpy.types.ID) -> list[bpy.types.FCurve]:
     """Return the F-curves that animate ``owner``; none where it has no action."""
     if owner.animation_data is None or owner.animation_data.action is None:
         return []
-    store = _store(owner, create=False)
+    return fcurves_of(owner.animation_data.action, slot_of(owner))
+
+
+def fcurves_of(action: bpy.types.Action, slot: Any) -> list[bpy.types.FCurve]:
+    """Return the F-curves of an action's slot, which is None where there are no slots."""
+    store = _store(action, slot, create=False)
     return [] if store is None else list(store.fcurves)
 
 
@@ -66,6 +102,7 @@ def write_channels(
     group: str = "",
     interpolation: Interpolation = "LINEAR",
     indexed: bool = True,
+    slopes: np.ndarray | None = None,
 ) -> None:
     """Write the keys of one animated property, all its components at once.
 
@@ -77,24 +114,74 @@ def write_channels(
         group: Name of the channel group in the editors.
         interpolation: Of every key.
         indexed: False where the property is a single number and ``values`` has one column.
+        slopes: [T, C] of smooth curves through the keys, a frame; they say how keys are joined.
     """
-    store = _store(owner, create=True)
-    frames = np.asarray(frames, dtype=np.float32)
-    values = np.asarray(values, dtype=np.float32)
-    code = bpy.types.Keyframe.bl_rna.properties["interpolation"].enum_items[interpolation].value
-    handle = bpy.types.Keyframe.bl_rna.properties["handle_left_type"].enum_items["AUTO_CLAMPED"].value
+    store = _store(owner.animation_data.action, slot_of(owner), create=True)
+    values = np.asarray(values)
     for component in range(values.shape[1]):
         curve = store.fcurves.new(data_path, index=component) if indexed else store.fcurves.new(data_path)
         if group:
             # the group argument of fcurves.new changed its name and meaning between versions
             curve.group = store.groups.get(group) or store.groups.new(group)
-        points = curve.keyframe_points
-        points.add(len(frames))
-        points.foreach_set("co", np.column_stack([frames, values[:, component]]).ravel())
-        points.foreach_set("interpolation", np.full(len(frames), code, dtype=np.int32))
-        for side in ("handle_left_type", "handle_right_type"):
-            points.foreach_set(side, np.full(len(frames), handle, dtype=np.int32))
-        curve.update()
+        slope = None if slopes is None else slopes[:, component]
+        set_keys(curve, frames, values[:, component], interpolation, slope)
+
+
+def set_keys(
+    curve: bpy.types.FCurve,
+    frames: np.ndarray,
+    values: np.ndarray,
+    interpolation: Interpolation = "LINEAR",
+    slopes: np.ndarray | None = None,
+) -> None:
+    """Give a curve other keys than it has.
+
+    Args:
+        curve: Which. frames: [T] rising. values: [T] of the keys. interpolation: Of every key.
+        slopes: [T] of a smooth curve through the keys, a frame: handles lie at a third of the time. None lets Blender
+            find them where the interpolation is Bezier.
+    """
+    of_key = bpy.types.Keyframe.bl_rna.properties
+    code = of_key["interpolation"].enum_items["BEZIER" if slopes is not None else interpolation].value
+    handle = of_key["handle_left_type"].enum_items["AUTO_CLAMPED" if slopes is None else "ALIGNED"].value
+    points = curve.keyframe_points
+    points.clear()
+    points.add(len(frames))
+    points.foreach_set("co", np.column_stack([frames, values]).astype(np.float32).ravel())
+    points.foreach_set("interpolation", np.full(len(frames), code, dtype=np.int32))
+    for side in ("handle_left_type", "handle_right_type"):
+        points.foreach_set(side, np.full(len(frames), handle, dtype=np.int32))
+    if slopes is not None:
+        for side, place in zip(("handle_left", "handle_right"), handles(frames, values, slopes), strict=True):
+            points.foreach_set(side, place.astype(np.float32).ravel())
+    curve.update()
+
+
+def copy_curve(owner: bpy.types.ID, curve: bpy.types.FCurve) -> None:
+    """Copy an F-curve, keys and handles and all, to the owner's action, which has none of its property yet."""
+    store = _store(owner.animation_data.action, slot_of(owner), create=True)
+    new = store.fcurves.new(curve.data_path, index=curve.array_index)
+    if curve.group is not None:
+        new.group = store.groups.get(curve.group.name) or store.groups.new(curve.group.name)
+    count = len(curve.keyframe_points)
+    new.keyframe_points.add(count)
+    for name, width, kind in _OF_KEY:
+        values = np.empty(width * count, dtype=kind)
+        curve.keyframe_points.foreach_get(name, values)
+        new.keyframe_points.foreach_set(name, values)
+    new.extrapolation = curve.extrapolation
+    new.update()
+
+
+_OF_KEY = (
+    ("co", 2, np.float32),
+    ("handle_left", 2, np.float32),
+    ("handle_right", 2, np.float32),
+    ("handle_left_type", 1, np.int32),
+    ("handle_right_type", 1, np.int32),
+    ("interpolation", 1, np.int32),
+    ("easing", 1, np.int32),
+)
 
 
 def read_channel(curve: bpy.types.FCurve) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import bpy
 
-from . import job
+from . import held, job, outcome
 from .core.client import Progress
 from .core.errors import Cancelled, Video2RigError
 
@@ -36,6 +36,7 @@ class FollowJob:
 
     _job: Any = None
     _timer: bpy.types.Timer | None = None
+    _scene: held.HeldScene
 
     def _open(self, context: bpy.types.Context) -> job.Solve:
         """Return what is to be solved.
@@ -55,11 +56,12 @@ class FollowJob:
 
     def _wait(self, context: bpy.types.Context) -> set[str]:
         """Solve and wait for it."""
+        outcome.forget()
         try:
             work = self._open(context)
             self._place(context, work, job.solve_blocking(work, lambda progress: None))
         except Video2RigError as error:
-            self.report({"ERROR"}, str(error))  # type: ignore[attr-defined]
+            self._tell("ERROR", str(error))
             return {"CANCELLED"}
         return {"FINISHED"}
 
@@ -68,11 +70,14 @@ class FollowJob:
         if job.current is not None:
             self.report({"ERROR"}, "A video is being solved already; cancel it first, or wait")  # type: ignore[attr-defined]
             return {"CANCELLED"}
+        outcome.forget()
         try:
             self._job = self._open(context)
         except Video2RigError as error:
-            self.report({"ERROR"}, str(error))  # type: ignore[attr-defined]
+            self._tell("ERROR", str(error))
+            _redraw(context)
             return {"CANCELLED"}
+        self._scene = held.HeldScene.of(context)
         job.current = self._job
         self._job.start()
         manager = context.window_manager
@@ -95,13 +100,16 @@ class FollowJob:
             return {"PASS_THROUGH"}
         self._end(context)
         try:
-            self._place(context, work, work.result())
+            takes = work.result()
+            # the window may show another scene by now
+            with self._scene.current(context):
+                self._place(context, work, takes)
         except Cancelled:
             self.report({"INFO"}, "Cancelled; the scene is as it was")  # type: ignore[attr-defined]
             return {"CANCELLED"}
         except Exception as error:
             # whatever went wrong on the worker, the user reads it here and the scene is untouched
-            self.report({"ERROR"}, job.describe(error))  # type: ignore[attr-defined]
+            self._tell("ERROR", job.describe(error))
             return {"CANCELLED"}
         return {"FINISHED"}
 
@@ -109,11 +117,16 @@ class FollowJob:
         """Blender ends the operator: another file is opened, or the window closes."""
         if self._job is not None:
             self._job.cancel()
+            outcome.keep("WARNING", "cancelled: its window was closed, or another file was opened")
             self._end(context)
+
+    def _tell(self, kind: outcome.Kind, text: str) -> None:
+        """Tell the user, where it stays to be read."""
+        outcome.tell(self, kind, text)  # type: ignore[arg-type]
 
     def _show(self, context: bpy.types.Context, work: job.Solve) -> None:
         for notice in work.take_notices():
-            self.report({"WARNING"}, notice)  # type: ignore[attr-defined]
+            self._tell("WARNING", notice)
         text = "Cancelling" if work.cancelling else f"{progress_text(work.progress())} (Esc cancels)"
         context.workspace.status_text_set(f"Video2Rig: {text}")
         _redraw(context)

@@ -6,11 +6,13 @@ In a window the operator is modal, in background mode it waits: see `follow_job.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import bpy
 from bpy.props import CollectionProperty, StringProperty
 from bpy.types import FileHandler, Operator
 
-from . import job, keyframes, options, read_rig, take_scene
+from . import held, job, keyframes, limbs, options, read_rig, take_scene
 from .core.errors import Video2RigError
 from .follow_job import FollowJob
 
@@ -24,7 +26,12 @@ class VIDEO2RIG_OT_import_video(FollowJob, Operator):
     bl_label = "Video to Armature"
     bl_options = {"UNDO"}  # noqa: RUF012 Blender wants a set
 
-    filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})  # type: ignore[valid-type]
+    filepath: StringProperty(  # type: ignore[valid-type]
+        name="Video",
+        description="A video of people; none opens the file browser",
+        subtype="FILE_PATH",
+        options={"SKIP_SAVE"},
+    )
     directory: StringProperty(subtype="DIR_PATH", options={"SKIP_SAVE", "HIDDEN"})  # type: ignore[valid-type]
     files: CollectionProperty(  # type: ignore[valid-type]
         type=bpy.types.OperatorFileListElement, options={"SKIP_SAVE", "HIDDEN"}
@@ -34,7 +41,7 @@ class VIDEO2RIG_OT_import_video(FollowJob, Operator):
     )
 
     _browsed = False
-    _onto = ""  # name of the armature that is solved: pointers do not survive an undo in the meantime
+    _onto: held.HeldRig | None = None
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """Ask for a file if none was given, else start."""
@@ -48,7 +55,8 @@ class VIDEO2RIG_OT_import_video(FollowJob, Operator):
         """Solve and wait for it; after the file browser, hand over to the modal way."""
         if self._browsed and not bpy.app.background:
             # an operator that comes back from the file browser cannot become modal itself
-            bpy.ops.video2rig.import_video("INVOKE_DEFAULT", filepath=self.filepath)
+            chosen = [{"name": file.name} for file in self.files]
+            bpy.ops.video2rig.import_video("INVOKE_DEFAULT", filepath=self.filepath, files=chosen)
             return {"CANCELLED"}
         return self._wait(context)
 
@@ -59,10 +67,14 @@ class VIDEO2RIG_OT_import_video(FollowJob, Operator):
 
     def _open(self, context: bpy.types.Context) -> job.Job:
         path, chosen = self._path(), options.of(context)
-        self._onto, skeleton = "", None
+        if len(self.files) > 1:
+            self._tell(
+                "WARNING", f"one video at a time: this is {Path(path).name}, and {len(self.files) - 1} are left out"
+            )
+        self._onto, skeleton = None, None
         if chosen.armature == "ACTIVE":
             rig = read_rig.active_armature(context)
-            self._onto, skeleton = rig.name, read_rig.skeleton_to_solve(rig, chosen.rom)
+            self._onto, skeleton = held.HeldRig.of(rig), read_rig.skeleton_to_solve(rig, chosen.rom)
             self.report({"INFO"}, read_rig.told_of(rig, skeleton))
         return job.Job(path, chosen.settings_for(path), job.wanted_from_preferences(context), skeleton)
 
@@ -80,16 +92,18 @@ class VIDEO2RIG_OT_import_video(FollowJob, Operator):
             work.source.info,
             match=chosen.match_scene,
             interpolation=chosen.interpolation,
-            onto=read_rig.armature_named(self._onto) if self._onto else None,
+            bound=chosen.key_bound(),
+            off=limbs.switched_off(chosen.limbs),
+            onto=self._onto.found(context.scene) if self._onto else None,
         )
         for notice in work.take_notices() + placed.notices:
-            self.report({"WARNING"}, notice)
+            self._tell("WARNING", notice)
         device = takes[0].motion.provenance.get("device", "")
         told = placed.rigs[0].name + (f" and {len(placed.rigs) - 1} more" if len(placed.rigs) > 1 else "")
         told += f": {len(takes[0].motion)} frames" + (f", solved on {device}" if device else "")
         stays = keyframes.at_bounds_lines(placed.actors[0].action, 2) if len(takes) == 1 else []
         self.report({"INFO"}, told + (f"; at the end of their range: {', '.join(stays)}" if stays else ""))
-        if not bpy.app.background:
+        if not bpy.app.background and context.window.scene == context.scene:
             look_through(context, placed.camera)
 
 

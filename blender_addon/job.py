@@ -23,6 +23,7 @@ from .core.connection import Connection
 from .core.errors import Cancelled, Video2RigError
 from .core.frames import VideoSource, open_video
 from .core.launcher import LocalServer, find_backend_command
+from .core.motion import Contact
 from .core.seen import in_one_world
 from .core.settings import Settings
 from .core.skeleton import Skeleton
@@ -136,10 +137,22 @@ class Job(Solve):
 class Again(Solve):
     """A take on its way to being solved again from its keypoints."""
 
-    def __init__(self, take: Take, settings: Settings, wanted: preferences.Wanted, skeleton: Skeleton) -> None:
-        """Start nothing yet. The rest: See `Solve`."""
+    def __init__(
+        self,
+        take: Take,
+        settings: Settings,
+        wanted: preferences.Wanted,
+        skeleton: Skeleton,
+        contacts: tuple[Contact, ...] | None = None,
+    ) -> None:
+        """Start nothing yet.
+
+        Args:
+            take: What is solved. contacts: When feet rest, where the settings take them as marked. The rest: See
+                `Solve`.
+        """
         super().__init__(settings, wanted, skeleton)
-        self._take = take
+        self._take, self._contacts = take, contacts
         if in_one_world(take):
             before = take.motion.provenance["settings"]
             if any(getattr(settings, name) != before.get(name) for name in ("field_of_view", "tilt")):
@@ -148,7 +161,7 @@ class Again(Solve):
                 )
 
     def _solve(self, connection: Connection) -> list[Take]:
-        return [solve_again(self._take, self._settings, connection, **self._common())]
+        return [solve_again(self._take, self._settings, connection, contacts=self._contacts, **self._common())]
 
 
 def reach(wanted: preferences.Wanted) -> Connection:

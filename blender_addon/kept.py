@@ -60,8 +60,8 @@ def is_kept(action: bpy.types.Action) -> bool:
     return TAKE in action and PLACED in action
 
 
-def read(action: bpy.types.Action) -> Kept:
-    """Return what an action keeps.
+def placement_of(action: bpy.types.Action) -> Placement:
+    """Return how the take of an action was placed; the take itself is not read.
 
     Raises:
         TakeError: It keeps nothing, or what it keeps cannot be read.
@@ -70,12 +70,24 @@ def read(action: bpy.types.Action) -> Kept:
         raise TakeError(f"the action {action.name} keeps no take; solve the video itself")
     try:
         placed = json.loads(action[PLACED])
-        placement = Placement(
+        return Placement(
             str(placed["name"]),
             Clock(float(placed["rate"]), int(placed["first"])),
             str(placed["camera"]),
             bool(placed["built"]),
         )
+    except (KeyError, TypeError, ValueError) as error:
+        raise TakeError(f"the action {action.name} keeps a take that cannot be read ({error})") from error
+
+
+def read(action: bpy.types.Action) -> Kept:
+    """Return what an action keeps.
+
+    Raises:
+        TakeError: It keeps nothing, or what it keeps cannot be read.
+    """
+    placement = placement_of(action)
+    try:
         return Kept(Take.from_bytes(bytes(action[TAKE])), placement)
     except (KeyError, TypeError, ValueError) as error:
         raise TakeError(f"the action {action.name} keeps a take that cannot be read ({error})") from error

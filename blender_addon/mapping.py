@@ -43,10 +43,10 @@ class VIDEO2RIG_PG_bones(PropertyGroup):
     """The bone of each role, kept with the armature."""
 
     kept: BoolProperty(  # type: ignore[valid-type]
-        description="Whether these bones are used; else they are found anew each time"
+        description="Whether these bones are used; else they are found anew each time", options={"HIDDEN"}
     )
-    told: StringProperty()  # type: ignore[valid-type]
-    family: StringProperty()  # type: ignore[valid-type]
+    told: StringProperty(options={"HIDDEN"})  # type: ignore[valid-type]
+    family: StringProperty(options={"HIDDEN"})  # type: ignore[valid-type]
     travel: StringProperty(  # type: ignore[valid-type]
         name="Travel",
         description="A bone above the pelvis that takes the path along the floor, as games want it. "
@@ -65,7 +65,7 @@ for _role in ROLES:
 def title(role: str) -> str:
     """Return a role without its side, as a user reads it."""
     part, _, where = split_role(role)[1].partition("_")
-    return f"{where} {part}".strip().capitalize()
+    return f"{where} {part}".strip().title()
 
 
 def found(rig: bpy.types.Object) -> Mapping:
@@ -152,7 +152,11 @@ def vrm_bones(extension: Any, names: set[str]) -> dict[str, str]:
 
 
 def save(mapping: Mapping, path: Path) -> None:
-    """Write a map to a JSON file."""
+    """Write a map to a JSON file.
+
+    Raises:
+        RigError: It cannot be written.
+    """
     data = {
         "format": _FORMAT,
         "version": _VERSION,
@@ -160,7 +164,10 @@ def save(mapping: Mapping, path: Path) -> None:
         TRAVEL: mapping.travel,
         "bones": mapping.bones,
     }
-    path.write_text(json.dumps(data, indent=2) + "\n", "utf-8")
+    try:
+        path.write_text(json.dumps(data, indent=2) + "\n", "utf-8")
+    except OSError as error:
+        raise RigError(f"{path.name} cannot be written: {error.strerror or error} ({path.parent})") from None
 
 
 def load(rig: bpy.types.Object, path: Path) -> Mapping:

@@ -3,25 +3,36 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from typing import Any
 
 import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, FloatVectorProperty, IntProperty, StringProperty
 from bpy.types import PropertyGroup
 
-from .core.settings import DETECTORS, Settings, SettingsError
+from . import limbs, units
+from .core.settings import DETECTORS, MARKED, Settings, SettingsError
 
 _DEFAULTS = Settings()
+_ADD = "its weights are added with `video2rig models add`"
 _TITLES = {
-    "blazepose": "BlazePose",
-    **{f"openpose_{stages}": f"OpenPose, {stages} stages" for stages in range(2, 7)},
-    "openpose_mobilenet": "OpenPose, small",
-    "rtmpose_m_halpe26": "RTMPose-m",
-    "rtmpose_x_halpe26": "RTMPose-x",
-    "rtmw_l_wholebody": "RTMW-l, hands too",
-    "rtmw_x_wholebody": "RTMW-x, hands too",
+    "blazepose": ("BlazePose", "33 keypoints and their depth; comes with the backend"),
+    **{
+        f"openpose_{stages}": (f"OpenPose, {stages} Stages", f"18 keypoints; fewer stages are faster; {_ADD}")
+        for stages in range(2, 7)
+    },
+    "openpose_mobilenet": ("OpenPose, Small", f"18 keypoints, fast, poor at unusual poses; {_ADD}"),
+    "rtmpose_m_halpe26": ("RTMPose-m", f"26 keypoints, heels and toes among them; {_ADD}"),
+    "rtmpose_x_halpe26": ("RTMPose-x", f"26 keypoints, heels and toes among them, slower and more exact; {_ADD}"),
+    "rtmw_l_wholebody": ("RTMW-l, Hands Too", f"35 keypoints, knuckles among them; {_ADD}"),
+    "rtmw_x_wholebody": ("RTMW-x, Hands Too", f"35 keypoints, knuckles among them, slower and more exact; {_ADD}"),
 }
-_DETECTORS = [(name, _TITLES.get(name, name), "") for name in DETECTORS]
+_DETECTORS = [
+    (name, title, tooltip[:1].upper() + tooltip[1:])
+    for name in DETECTORS
+    for title, tooltip in [_TITLES.get(name, (name.replace("_", " ").title(), _ADD))]
+]
 
 
 class VIDEO2RIG_PG_options(PropertyGroup):
@@ -57,7 +68,7 @@ class VIDEO2RIG_PG_options(PropertyGroup):
         subtype="TIME_ABSOLUTE",
         unit="TIME_ABSOLUTE",
     )
-    picked_in: StringProperty()  # type: ignore[valid-type]
+    picked_in: StringProperty(options={"HIDDEN"})  # type: ignore[valid-type]
     armature: EnumProperty(  # type: ignore[valid-type]
         name="Armature",
         description="What the motion is solved on",
@@ -89,7 +100,7 @@ class VIDEO2RIG_PG_options(PropertyGroup):
         subtype="DISTANCE",
         unit="LENGTH",
         min=0.0,
-        max=2.6,
+        soft_max=2.6,
         default=_DEFAULTS.height or 0.0,
     )
     field_of_view: FloatProperty(  # type: ignore[valid-type]
@@ -111,9 +122,15 @@ class VIDEO2RIG_PG_options(PropertyGroup):
         name="Foot Contacts",
         description="Whether feet that rest on the floor are held still",
         items=[
-            ("auto", "Found", "Feet that rest on the floor are found in the motion, and held still"),
+            ("auto", "Automatic", "Feet that rest on the floor are found in the motion, and held still"),
             ("always", "Always", "The person never leaves the floor: one foot or the other always rests on it"),
             ("off", "Off", "Feet move as they were seen"),
+            (
+                "marked",
+                "As Marked",
+                "Solve Again holds feet where the action's contact markers say so. In a new video, which has no "
+                "markers, they are found",
+            ),
         ],
         default=_DEFAULTS.contacts,
     )
@@ -133,6 +150,15 @@ class VIDEO2RIG_PG_options(PropertyGroup):
         description="Let a network that knows how people move tell the rotations that one camera leaves open",
         default=_DEFAULTS.regression,
     )
+    limbs: EnumProperty(  # type: ignore[valid-type]
+        name="Limbs",
+        description="Limbs that are solved. One that is off keeps the keys that the armature's action has for it, "
+        "edits by hand included; on a new armature it rests. Hips and spine are always solved, so legs that are off "
+        "move with new hips and their feet may slide",
+        items=limbs.ITEMS,
+        options={"ENUM_FLAG"},
+        default={identifier for identifier, _, _ in limbs.ITEMS},
+    )
     interpolation: EnumProperty(  # type: ignore[valid-type]
         name="Interpolation",
         description="How the keys are joined",
@@ -141,6 +167,29 @@ class VIDEO2RIG_PG_options(PropertyGroup):
             ("BEZIER", "Bezier", "Smooth curves with handles, for editing by hand"),
         ],
         default="LINEAR",
+    )
+    keys: EnumProperty(  # type: ignore[valid-type]
+        name="Keys",
+        description="How many keys a motion gets",
+        items=[
+            ("EVERY", "Every Frame", "A key at every frame of the video: the motion exactly as it was solved"),
+            (
+                "SPARSE",
+                "Sparse",
+                "As few keys as the tolerance allows, joined by smooth curves that are easy to edit by hand",
+            ),
+        ],
+        default="EVERY",
+    )
+    key_tolerance: FloatProperty(  # type: ignore[valid-type]
+        name="Tolerance",
+        description="How far a bone may turn away from the solved motion at any frame, where keys are sparse. The hips "
+        "may be off by 5 mm for each degree",
+        subtype="ANGLE",
+        min=math.radians(0.01),
+        soft_max=math.radians(5.0),
+        max=math.radians(45.0),
+        default=math.radians(0.5),
     )
     match_scene: BoolProperty(  # type: ignore[valid-type]
         name="Match Scene to Video",
@@ -160,13 +209,17 @@ class VIDEO2RIG_PG_options(PropertyGroup):
         values["regression"] = self.regression
         values["smoothing_hz"] = self.smoothing_hz or None
         if self.height > 0:
-            values["height"] = self.height
+            values["height"] = self.height * units.metres(self.id_data)
         if self.field_of_view > 0:
             values["field_of_view"] = self.field_of_view
         return Settings.from_json(values)
 
+    def key_bound(self) -> float | None:
+        """Return how far a bone may be off where keys are sparse, radians; None where every frame has a key."""
+        return self.key_tolerance if self.keys == "SPARSE" else None
+
     def settings_for(self, path: str) -> Settings:
-        """Return the choices for a video.
+        """Return the choices for a video; contacts that are to be as marked are found, as a video has no marks.
 
         Raises:
             SettingsError: See :meth:`settings`; or somebody is to be found at a point that was picked in another video,
@@ -174,7 +227,8 @@ class VIDEO2RIG_PG_options(PropertyGroup):
         """
         if self.person == "POINT" and not self.picked(path):
             raise SettingsError("nobody was picked in this video; press Pick Person, or choose Largest")
-        return self.settings()
+        chosen = self.settings()
+        return dataclasses.replace(chosen, contacts="auto") if chosen.contacts == MARKED else chosen
 
     def pick(self, path: str, x: float, y: float, time: float) -> None:
         """Choose who is at a pixel of a video at a time in seconds."""

@@ -6,9 +6,9 @@ from __future__ import annotations
 import bpy
 from bpy.types import Panel
 
-from . import backend_panel, import_video, job, kept, keyframes, options, pick_person, solve_again
+from . import backend_panel, import_video, job, keyframes, options, outcome, pick_person, take_panel
 
-_STAYS = 4  # joints at the end of their range that are listed
+_LABEL = 0.26  # of the width
 
 
 class _Sidebar:
@@ -30,18 +30,18 @@ class VIDEO2RIG_PT_main(_Sidebar, Panel):
         running = job.current
         column = layout.column()
         column.enabled = running is None
-        column.prop(chosen, "filepath", text="")
+        _labelled(column, "Video").prop(chosen, "filepath", text="", placeholder="Choose a Video")
         _draw_person(column, chosen)
-        if chosen.armature == "ACTIVE":
-            _draw_active(column, context)
+        rig = _draw_rig(column, context)
         if running is None:
             row = layout.row()
-            row.scale_y = 1.4
-            row.enabled = not missing
+            row.scale_y = 1.6
+            row.enabled = rig and not missing
             row.operator_context = "INVOKE_DEFAULT"
             operator = row.operator(import_video.VIDEO2RIG_OT_import_video.bl_idname, icon="ARMATURE_DATA")
             operator.filepath = chosen.filepath
-            _draw_take(layout, context.object)
+            outcome.draw(layout, context)
+            take_panel.draw(layout, context)
             return
         progress = running.progress()
         factor = progress.done / progress.total if progress.total else 0.0
@@ -51,24 +51,22 @@ class VIDEO2RIG_PT_main(_Sidebar, Panel):
 
 
 _SHOWN = (
-    "armature",
-    "height",
-    "rom",
-    "field_of_view",
-    "smoothing_hz",
-    "contacts",
-    "regression",
-    "detector",
-    "device",
-    "interpolation",
-    "match_scene",
+    ("height", "field_of_view"),
+    ("rom", "contacts", "smoothing_hz", "regression"),
+    ("keys", "key_tolerance", "interpolation", "match_scene"),
+    ("detector", "device"),
 )
+"""What is filmed, how it moves, how it comes into the scene, and what does the work."""
+
+_SHORT = {"match_scene": "Match the Video"}
+"""Labels of those whose names do not fit."""
 
 
 class VIDEO2RIG_PT_settings(_Sidebar, Panel):
     """What may be chosen, folded away."""
 
     bl_label = "Settings"
+    bl_order = 90  # the last one
     bl_parent_id = "VIDEO2RIG_PT_main"
     bl_options = {"DEFAULT_CLOSED"}  # noqa: RUF012 Blender wants a set
 
@@ -79,11 +77,14 @@ class VIDEO2RIG_PT_settings(_Sidebar, Panel):
         layout.use_property_decorate = False
         layout.enabled = job.current is None
         chosen = options.of(context)
-        for name in _SHOWN:
-            row = layout.row()
-            # an armature that is there has its own size
-            row.active = chosen.armature == "NEW" or name != "height"
-            row.prop(chosen, name)
+        unused = "interpolation" if chosen.keys == "SPARSE" else "key_tolerance"
+        for group in _SHOWN:
+            column = layout.column()
+            for name in (name for name in group if name != unused):
+                row = column.row()
+                # an armature that is there has its own size
+                row.active = chosen.armature == "NEW" or name != "height"
+                row.prop(chosen, name, **({"text": _SHORT[name]} if name in _SHORT else {}))
         if not chosen.match_scene:
             rate = keyframes.scene_rate(context.scene)
             layout.label(text=f"Keys by time at the scene's {rate:g} fps", icon="TIME")
@@ -91,27 +92,37 @@ class VIDEO2RIG_PT_settings(_Sidebar, Panel):
 
 def _draw_person(layout: bpy.types.UILayout, chosen: options.VIDEO2RIG_PG_options) -> None:
     """Let the user choose whom to solve."""
-    layout.prop(chosen, "person", text="", icon="USER")
+    _labelled(layout, "Person").prop(chosen, "person", text="")
     if chosen.person == "NUMBER":
-        layout.prop(chosen, "person_number")
+        _labelled(layout, "").prop(chosen, "person_number")
     elif chosen.person == "POINT":
-        row = layout.row(align=True)
+        row = _labelled(layout, "")
         row.operator_context = "INVOKE_DEFAULT"
         row.operator(pick_person.VIDEO2RIG_OT_pick_person.bl_idname, icon="EYEDROPPER")
         if chosen.picked(bpy.path.abspath(chosen.filepath)):
             x, y = chosen.person_point
-            layout.label(text=f"At {x:.0f}, {y:.0f} at {chosen.person_time:.2f} s", icon="CHECKMARK")
-    elif chosen.person == "EVERYONE" and chosen.armature == "ACTIVE":
-        layout.label(text="Everyone needs new armatures", icon="ERROR")
+            _labelled(layout, "").label(text=f"{x:.0f}, {y:.0f} at {chosen.person_time:.2f} s", icon="CHECKMARK")
 
 
-def _draw_active(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    """Tell which armature is solved."""
-    active = context.view_layer.objects.active
-    if active is not None and active.type == "ARMATURE":
-        layout.label(text=active.name, icon="OUTLINER_OB_ARMATURE")
-    else:
-        layout.label(text="Select an armature", icon="ERROR")
+def _draw_rig(layout: bpy.types.UILayout, context: bpy.types.Context) -> bool:
+    """Let the user choose what the motion goes onto, and return whether there is such a thing."""
+    chosen, active = options.of(context), context.view_layer.objects.active
+    _labelled(layout, "Rig").prop(chosen, "armature", text="")
+    if chosen.armature == "NEW":
+        return True
+    there = active is not None and active.type == "ARMATURE"
+    everyone = chosen.person == "EVERYONE"
+    text = "For one person only" if everyone else active.name if there else "Select an armature"
+    fits = there and not everyone
+    _labelled(layout, "").label(text=text, icon="OUTLINER_OB_ARMATURE" if fits else "ERROR")
+    return fits
+
+
+def _labelled(layout: bpy.types.UILayout, text: str) -> bpy.types.UILayout:
+    """Return a row beside a short label."""
+    split = layout.split(factor=_LABEL)
+    split.label(text=text)
+    return split.row(align=True)
 
 
 def _draw_progress(layout: bpy.types.UILayout, progress: job.Progress) -> None:
@@ -124,27 +135,3 @@ def _draw_progress(layout: bpy.types.UILayout, progress: job.Progress) -> None:
         layout.label(text=f"{minutes}:{seconds:02} left")
     if progress.notice:
         layout.label(text=progress.notice, icon="INFO")
-
-
-def _draw_take(layout: bpy.types.UILayout, active: bpy.types.Object | None) -> None:
-    """Tell how the active armature's motion was made, and how sure each frame is."""
-    action = active.animation_data.action if active and active.animation_data else None
-    made = keyframes.provenance(action) if action else {}
-    if not made:
-        return
-    box = layout.box().column(align=True)
-    box.label(text=action.name, icon="ACTION")
-    if "device" in made:
-        box.label(text=f"Solved on {made['device']}")
-    if kept.is_kept(action):
-        row = box.row()
-        row.operator_context = "INVOKE_DEFAULT"
-        row.operator(solve_again.VIDEO2RIG_OT_solve_again.bl_idname, icon="FILE_REFRESH")
-    stays = keyframes.at_bounds_lines(action, _STAYS)
-    if stays:
-        box.label(text="At the end of their range:", icon="CON_ROTLIMIT")
-    for line in stays:
-        box.label(text=line, icon="BLANK1")
-    bone = bpy.context.active_pose_bone
-    if bone is not None and keyframes.CONFIDENCE in bone:
-        box.prop(bone, f'["{keyframes.CONFIDENCE}"]', text=f"Confidence of {bone.name}", slider=True)

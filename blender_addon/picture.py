@@ -22,6 +22,7 @@ from .core.frames import VideoSource
 from .core.keypoints import Keypoints
 from .core.take import Take
 from .rig import side_of
+from .units import metres
 
 _COLOURS = {"left": (0.13, 0.45, 0.95), "right": (0.93, 0.26, 0.18), "centre": (0.98, 0.76, 0.18)}  # RGB
 _BOX = (640, 560)  # width and height that each picture fits into, pixels
@@ -122,8 +123,10 @@ def _bones(
     try:
         scene.frame_set(int(frame // 1), subframe=frame % 1.0)
         evaluated = rig.evaluated_get(context.evaluated_depsgraph_get())
+        unit = np.diag([metres(scene)] * 3 + [1.0])
         return [
-            (bone.name, np.array(evaluated.matrix_world @ bone.matrix), bone.length) for bone in evaluated.pose.bones
+            (bone.name, unit @ np.array(evaluated.matrix_world @ bone.matrix), bone.length)
+            for bone in evaluated.pose.bones
         ]
     finally:
         scene.frame_set(kept[0], subframe=kept[1])
@@ -168,8 +171,8 @@ def _temporary(take: Take, bones: list[tuple[str, np.ndarray, float]]) -> Iterat
         data.append(optics)
         camera = bpy.data.objects.new(optics.name, optics)
         objects.append(camera)
-        video_camera.set_optics(optics, take.camera, take.camera.width / take.camera.height)
-        camera.matrix_world = video_camera.matrix_world(take.camera)
+        video_camera.set_optics(optics, take.camera, take.camera.width / take.camera.height, 1.0)
+        camera.matrix_world = video_camera.matrix_world(take.camera, 1.0)
         scene.collection.objects.link(camera)
         scene.camera = camera
         yield scene

@@ -47,7 +47,7 @@ class VIDEO2RIG_preferences(AddonPreferences):
     bl_idname = __package__
 
     install_device: EnumProperty(  # type: ignore[valid-type]
-        name="Install for",
+        name="Install For",
         description="Which build of PyTorch is installed",
         items=[
             ("auto", "Automatic", "For the GPU where there is an NVIDIA driver, else for the CPU"),

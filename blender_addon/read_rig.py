@@ -17,7 +17,8 @@ from .core.keypoints import KEYPOINT_SETS, site
 from .core.skeleton import Skeleton, blender_finds
 from .joint_limits import limit_of, limits_of, range_of
 from .retargeting import is_own, target_of
-from .rig_bones import RigError, check_editable, placement, rotation
+from .rig_bones import RigError, check_editable, evaluated, placement, rotation
+from .units import metres
 
 _SAME = 1e-4  # metres, or of a matrix: the same rest pose, in 32-bit floats
 _SEEN = "blazepose_33"  # the keypoints that the detector gives
@@ -28,7 +29,7 @@ def read_skeleton(rig: bpy.types.Object) -> Skeleton:
     """Return an armature's skeleton, at rest, where it stands in the world.
 
     The root is the bone that carries the pelvis by Rigify's name, else the only bone without a parent. Bones above
-    the pelvis and beside it are left out; those above are taken at rest. One unit of Blender is one metre.
+    the pelvis and beside it are left out; those above are taken at rest. The scene's Unit Scale tells what a metre is.
 
     A joint's range comes from its Limit Rotation: axes without a limit are free (-180 to 180 degrees), axes whose
     rotation is locked stay at rest, or at the limit nearest to it. A muted constraint is none. The Euler order is the
@@ -81,7 +82,7 @@ def skeleton_to_solve(rig: bpy.types.Object, rom: str = "clinical") -> Skeleton:
     faces, hair) are left out. Else it is that of `core.rig_skeleton`, with the bones that the armature's map names.
 
     Args:
-        rig: The armature; its world matrix must be up to date.
+        rig: The armature.
         rom: Range-of-motion profile of joints that have no limits of their own.
 
     Raises:
@@ -90,6 +91,11 @@ def skeleton_to_solve(rig: bpy.types.Object, rom: str = "clinical") -> Skeleton:
     if rig.type != "ARMATURE":
         raise RigError(f"{rig.name} is no armature")
     check_editable(rig)
+    with evaluated(rig):
+        return _skeleton_to_solve(rig, rom)
+
+
+def _skeleton_to_solve(rig: bpy.types.Object, rom: str) -> Skeleton:
     if not _is_solved_as_it_is(rig):
         bones = mapping.of(rig).bones
         _check_writable(rig, rig.pose.bones[bones["pelvis"]])
@@ -101,7 +107,7 @@ def skeleton_to_solve(rig: bpy.types.Object, rom: str = "clinical") -> Skeleton:
         kept[skeleton.parents[joint]] |= kept[joint]
     chosen = [joint for joint, keep in enumerate(kept) if keep]
     offset = skeleton.offset[chosen].copy()
-    offset[0] -= np.array(rig.matrix_world.translation)
+    offset[0] -= np.array(rig.matrix_world.translation) * metres(bpy.context.scene)
     return Skeleton(
         tuple(skeleton.names[joint] for joint in chosen),
         tuple(chosen.index(skeleton.parents[joint]) if joint else -1 for joint in chosen),

@@ -44,12 +44,14 @@ class Pose(NamedTuple):
         joints: The joint of the skeleton that each turned bone follows, by the bone's name.
         turned: [T, 3, 3] world orientation that each bone should have, by its name; what Blender shows is held to it.
         switches: Custom properties that must be set.
+        left: Bones that are not keyed, because their limbs are switched off.
     """
 
     channels: list[Channel]
     joints: dict[str, int]
     turned: dict[str, np.ndarray]
     switches: tuple[Switch, ...]
+    left: frozenset[str] = frozenset()
 
 
 def target_of(rig: bpy.types.Object, bones: dict[str, str], rom: str, ranges: dict[str, JointRange]) -> RigSkeleton:

@@ -13,6 +13,7 @@ import numpy as np
 from mathutils import Matrix
 
 from .core.skeleton import Skeleton
+from .units import metres
 
 LIMIT_NAME = "Range of motion"
 _COLOURS = {"left": "THEME04", "right": "THEME01", "centre": "THEME09"}
@@ -38,7 +39,7 @@ def build_armature(
         other.select_set(other == rig)
     context.view_layer.objects.active = rig
     bpy.ops.object.mode_set(mode="EDIT")
-    _add_bones(armature, skeleton)
+    _add_bones(armature, skeleton, 1.0 / metres(context.scene))
     bpy.ops.object.mode_set(mode="OBJECT")
     for joint, bone_name in enumerate(skeleton.names):
         bone = armature.bones[bone_name]
@@ -54,12 +55,14 @@ def build_armature(
     return rig
 
 
-def _add_bones(armature: bpy.types.Armature, skeleton: Skeleton) -> None:
+def _add_bones(armature: bpy.types.Armature, skeleton: Skeleton, metre: float) -> None:
+    """Add a bone a joint; `metre` is how many of the scene's units it has."""
     bones = armature.edit_bones
     for joint, matrix in enumerate(skeleton.rest_matrices()):
         bone = bones.new(skeleton.names[joint])
+        matrix[:3, 3] *= metre
         bone.head = matrix[:3, 3]
-        bone.tail = matrix[:3, 3] + matrix[:3, 1] * skeleton.length[joint]
+        bone.tail = matrix[:3, 3] + matrix[:3, 1] * skeleton.length[joint] * metre
         # the matrix sets the roll too; head and tail come first because it keeps the length it finds
         bone.matrix = Matrix(matrix.tolist())
         if skeleton.parents[joint] >= 0:

@@ -13,6 +13,7 @@ from mathutils import Matrix, Quaternion
 from .core.errors import Video2RigError
 from .core.rest_rig import RestRig
 from .core.retarget import Spaces
+from .units import metres
 
 _SCALE = 1e-4  # by which the axes of a scale may differ
 _PROBES = 4
@@ -27,7 +28,7 @@ def check_editable(rig: bpy.types.Object) -> None:
     """Make sure that an armature can be animated in this file.
 
     Raises:
-        RigError: It is linked, or an override that may not be edited.
+        RigError: It is linked, an override that may not be edited, or its action is held by the NLA editor.
     """
     if rig.library is not None:
         raise RigError(f"{rig.name} is linked from another file; make a library override of it first")
@@ -36,10 +37,39 @@ def check_editable(rig: bpy.types.Object) -> None:
             f"{rig.name} is a library override that is not editable; make it so (Outliner > Library Override > "
             "Make > Editable)"
         )
+    if rig.animation_data is not None and rig.animation_data.use_tweak_mode:
+        raise RigError(f"{rig.name} is in the NLA editor's tweak mode; leave it first (Tab in that editor)")
+
+
+@contextmanager
+def evaluated(rig: bpy.types.Object) -> Iterator[None]:
+    """Have Blender evaluate an armature while a block runs, also where nothing of it is shown.
+
+    Blender leaves out what is disabled in viewports or lies in an excluded collection: its place and pose are then not
+    those that it will have.
+    """
+    context = bpy.context
+    context.view_layer.update()
+    if rig.evaluated_get(context.evaluated_depsgraph_get()).is_evaluated:
+        yield
+        return
+    top, disabled = context.scene.collection, rig.hide_viewport
+    linked = any(collection == top for collection in rig.users_collection)
+    rig.hide_viewport = False
+    if not linked:
+        top.objects.link(rig)
+    context.view_layer.update()
+    try:
+        yield
+    finally:
+        rig.hide_viewport = disabled
+        if not linked:
+            top.objects.unlink(rig)
+        context.view_layer.update()
 
 
 def placement(rig: bpy.types.Object) -> tuple[np.ndarray, float, np.ndarray]:
-    """Return the object's rotation [3, 3], scale, and place [3] in the world, metres.
+    """Return the object's rotation [3, 3], metres of its own unit, and place [3] in the world, metres.
 
     Raises:
         RigError: It is scaled unevenly or mirrored.
@@ -50,7 +80,8 @@ def placement(rig: bpy.types.Object) -> tuple[np.ndarray, float, np.ndarray]:
     deviation = np.abs(np.array(rebuilt) - np.array(rig.matrix_world))[:3, :3].max()
     if size <= 0 or deviation > _SCALE * size:
         raise RigError(f"{rig.name} is scaled unevenly or mirrored; apply its scale (Object > Apply > Scale)")
-    return rotation(np.array(turn.to_matrix())), size, np.array(place)
+    unit = metres(bpy.context.scene)
+    return rotation(np.array(turn.to_matrix())), size * unit, np.array(place) * unit
 
 
 def rotation(matrix: np.ndarray) -> np.ndarray:
@@ -204,6 +235,7 @@ def location_space(rig: bpy.types.Object, name: str) -> tuple[np.ndarray, np.nda
     """
     bone = rig.data.bones[name]
     parent = rig.pose.bones[name].parent
+    unit = metres(bpy.context.scene)
 
     def head(location: tuple[float, float, float]) -> np.ndarray:
         basis = Matrix.Translation(location)
@@ -213,7 +245,7 @@ def location_space(rig: bpy.types.Object, name: str) -> tuple[np.ndarray, np.nda
             posed = bone.convert_local_to_pose(
                 basis, bone.matrix_local, parent_matrix=parent.matrix, parent_matrix_local=parent.bone.matrix_local
             )
-        return np.array((rig.matrix_world @ posed).translation, dtype=np.float64)
+        return np.array((rig.matrix_world @ posed).translation, dtype=np.float64) * unit
 
     base = head((0.0, 0.0, 0.0))
     axes = [head(tuple(axis)) - base for axis in np.eye(3)]

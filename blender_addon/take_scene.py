@@ -6,18 +6,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import bpy
+import numpy as np
 
-from . import kept, keyframes, read_rig, retargeting, rig, video_camera
+from . import compat, kept, keyframes, limbs, read_rig, retargeting, rig, video_camera
 from .compat import Interpolation
 from .core.camera import Camera
 from .core.frames import VideoInfo
 from .core.take import Take
+from .rig_bones import evaluated
 from .scene_guard import unchanged_on_error
 
 
@@ -37,7 +40,7 @@ class Placed(NamedTuple):
     collection: bpy.types.Collection
     clock: video_camera.Clock
     notices: list[str]
-    """What a user should know of the armature: bones that something else holds."""
+    """What a user should know: bones that something else holds, a video that cannot be shown."""
 
     @property
     def rigs(self) -> list[bpy.types.Object]:
@@ -56,10 +59,12 @@ def match_scene(scene: bpy.types.Scene, camera: Camera, fps: float, duration: fl
     scene.frame_end = scene.frame_start + max(0, round(duration * fps))
 
 
-def keep_action(armature: bpy.types.Object) -> None:
-    """Keep the armature's action in the file when another takes its place."""
-    if armature.animation_data is not None and armature.animation_data.action is not None:
-        armature.animation_data.action.use_fake_user = True
+def keep_action(armature: bpy.types.Object) -> tuple[bpy.types.Action, Any] | None:
+    """Keep the armature's action in the file when another takes its place; return it with its slot, if there is one."""
+    if armature.animation_data is None or armature.animation_data.action is None:
+        return None
+    armature.animation_data.action.use_fake_user = True
+    return armature.animation_data.action, compat.slot_of(armature)
 
 
 def place(
@@ -69,6 +74,8 @@ def place(
     *,
     match: bool,
     interpolation: Interpolation = "LINEAR",
+    bound: float | None = None,
+    off: frozenset[str] = frozenset(),
     onto: bpy.types.Object | None = None,
 ) -> Placed:
     """Put the takes of a video into the scene; on any error the scene is as it was.
@@ -81,6 +88,8 @@ def place(
         match: Whether the scene takes over the video's rate, size and length. Else nothing of the scene is set, and
             keys lie at their own time on the scene's clock.
         interpolation: Between keys.
+        bound: Radians that a bone may be off at any frame, for few keys; None keys every frame.
+        off: Limbs that are not solved: they keep the keys that the armature has for them, or rest on a new one.
         onto: The armature whose skeleton was solved, for one take; None builds new ones. It gets a new action, and the
             one that it had is kept in the file.
 
@@ -92,7 +101,8 @@ def place(
     if onto is not None:
         (take,) = takes
         read_rig.check_unchanged(onto, take.motion.skeleton)
-    with unchanged_on_error(context, onto):
+    posing = onto is not None and onto.mode == "POSE" and context.view_layer.objects.active == onto
+    with nullcontext() if onto is None else evaluated(onto), unchanged_on_error(context, onto):
         solved, duration = takes[0].camera, float(max(take.motion.times[-1] for take in takes))
         if match:
             match_scene(scene, solved, info.fps, duration)
@@ -100,19 +110,35 @@ def place(
         collection = bpy.data.collections.new(name)
         scene.collection.children.link(collection)
         camera = video_camera.add_camera(scene, solved, f"{name} camera", collection)
-        video_camera.add_background(camera, Path(info.path), info.fps, duration, clock)
-        camera[kept.PLACED] = uuid4().hex
         actors, notices = [], []
+        end = math.ceil(keyframes.frames_at(np.array([duration]), clock.rate, clock.first)[0])
+        if end > scene.frame_end:
+            notices.append(f"the motion goes on to frame {end}, and the scene ends at {scene.frame_end}")
+        try:
+            video_camera.add_background(camera, Path(info.path), info.fps, duration, clock)
+        except video_camera.BackgroundError as error:
+            notices.append(str(error))  # the motion does not need it
+        camera[kept.PLACED] = uuid4().hex
         for take in takes:
             own = name if len(takes) == 1 else f"{name} person {take.person}"
+            former = None
             if onto is None:
                 armature = rig.build_armature(context, take.motion.skeleton, own, collection)
             else:
                 armature = onto
-                keep_action(armature)
+                former = keep_action(armature)
             action, pose = keyframes.write_motion(
-                armature, take.motion, own, rate=clock.rate, first=clock.first, interpolation=interpolation
+                armature,
+                take.motion,
+                own,
+                rate=clock.rate,
+                first=clock.first,
+                interpolation=interpolation,
+                bound=bound,
+                off=off,
             )
+            if former is not None:
+                limbs.carry_over(armature, *former, pose.left)
             kept.keep(action, take, kept.Placement(own, clock, camera[kept.PLACED], onto is None))
             actors.append(Actor(take, armature, action))
         if len(actors) > 1:
@@ -122,5 +148,7 @@ def place(
         scene.frame_set(scene.frame_current, subframe=scene.frame_subframe)
         if onto is not None:
             frames = keyframes.frames_at(takes[0].motion.times, clock.rate, clock.first)
-            notices = retargeting.what_was_set(pose) + retargeting.what_holds(onto, pose, frames)
+            notices += retargeting.what_was_set(pose) + retargeting.what_holds(onto, pose, frames)
+    if posing:
+        bpy.ops.object.mode_set(mode="POSE")
     return Placed(actors, camera, collection, clock, notices)

@@ -13,7 +13,9 @@ from mathutils import Matrix
 
 from . import compat
 from .core.camera import Camera
+from .core.errors import Video2RigError
 from .core.frames import stream_rotation
+from .units import metres
 
 SENSOR = 36.0
 """Width in millimetres of the film back that a focal length is told against."""
@@ -28,15 +30,15 @@ class Clock(NamedTuple):
     first: int  # scene frame of the video's time 0
 
 
-def matrix_world(camera: Camera) -> Matrix:
-    """Return the camera object's matrix in the world."""
+def matrix_world(camera: Camera, unit: float) -> Matrix:
+    """Return the camera object's matrix in the world of a scene whose unit is so many metres."""
     matrix = np.eye(4)
     matrix[:3, :3] = camera.rotation.T @ _FLIP
-    matrix[:3, 3] = camera.position
+    matrix[:3, 3] = camera.position / unit
     return Matrix(matrix.tolist())
 
 
-def set_optics(data: bpy.types.Camera, camera: Camera, scene_aspect: float) -> None:
+def set_optics(data: bpy.types.Camera, camera: Camera, scene_aspect: float, unit: float) -> None:
     """Give a Blender camera the focal length and the principal point of a solved one.
 
     Blender fits the video into the frame by the side that touches first. The sensor follows the same side, so that
@@ -46,6 +48,7 @@ def set_optics(data: bpy.types.Camera, camera: Camera, scene_aspect: float) -> N
         data: Whose optics to set.
         camera: The solved camera.
         scene_aspect: Width over height of the scene's picture.
+        unit: Metres of the scene's unit.
     """
     wide = scene_aspect > camera.width / camera.height
     side = camera.height if wide else camera.width
@@ -56,7 +59,7 @@ def set_optics(data: bpy.types.Camera, camera: Camera, scene_aspect: float) -> N
     # pixels are indices: the middle of the picture lies between the middle two
     data.shift_x = ((camera.width - 1) / 2 - camera.center[0]) / side
     data.shift_y = (camera.center[1] - (camera.height - 1) / 2) / side
-    data.clip_start, data.clip_end = 0.01, 1000.0
+    data.clip_start, data.clip_end = 0.01 / unit, 1000.0 / unit
 
 
 def aspect(scene: bpy.types.Scene) -> float:
@@ -68,14 +71,19 @@ def aspect(scene: bpy.types.Scene) -> float:
 def add_camera(scene: bpy.types.Scene, camera: Camera, name: str, collection: bpy.types.Collection) -> bpy.types.Object:
     """Add the solved camera to ``collection``; it becomes the scene's only where the scene had none."""
     data = bpy.data.cameras.new(name)
-    set_optics(data, camera, aspect(scene))
-    data.display_size = 0.3
+    unit = metres(scene)
+    set_optics(data, camera, aspect(scene), unit)
+    data.display_size = 0.3 / unit
     obj = bpy.data.objects.new(name, data)
-    obj.matrix_world = matrix_world(camera)
+    obj.matrix_world = matrix_world(camera, unit)
     collection.objects.link(obj)
     if scene.camera is None:
         scene.camera = obj
     return obj
+
+
+class BackgroundError(Video2RigError):
+    """A video that this Blender cannot show."""
 
 
 def add_background(camera: bpy.types.Object, video: Path, fps: float, duration: float, clock: Clock) -> None:
@@ -90,6 +98,9 @@ def add_background(camera: bpy.types.Object, video: Path, fps: float, duration: 
         fps: Pictures a second of the video.
         duration: Of the video, seconds.
         clock: How the video's time becomes scene frames.
+
+    Raises:
+        BackgroundError: Blender cannot open the video, or it is gone; nothing was added.
     """
     data = camera.data
     image, first_number = _load(video)
@@ -137,12 +148,22 @@ def _stand_upright(background: bpy.types.CameraBackgroundImage, turn: int) -> No
         background.scale = max(width, height) / min(width, height)
 
 
+def _image(path: Path) -> bpy.types.Image:
+    try:
+        return bpy.data.images.load(str(path), check_existing=False)
+    except RuntimeError as error:
+        why = str(error).strip().removeprefix("Error: ")
+        raise BackgroundError(f"{path.name} cannot be shown behind the armature: {why}") from None
+
+
 def _load(video: Path) -> tuple[bpy.types.Image, int]:
     """Return the video as an image datablock, and the number of its first picture."""
     if not video.is_dir():
-        return bpy.data.images.load(str(video), check_existing=False), 1
+        return _image(video), 1
     pictures = sorted(path for path in video.iterdir() if path.suffix.lower() in bpy.path.extensions_image)
-    image = bpy.data.images.load(str(pictures[0]), check_existing=False)
+    if not pictures:
+        raise BackgroundError(f"{video.name} cannot be shown behind the armature: the folder holds no pictures")
+    image = _image(pictures[0])
     image.source = "SEQUENCE"
     digits = "".join(c for c in pictures[0].stem[len(pictures[0].stem.rstrip("0123456789")) :])
     return image, int(digits or 1)

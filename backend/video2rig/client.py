@@ -23,6 +23,7 @@ from .connection import Connection
 from .errors import Cancelled, Video2RigError
 from .frames import VideoSource
 from .link import CONTROL, FRAMES, Link, Pulse, ServerError, Timing, Unreachable, Welcome, greet, probe
+from .motion import Contact
 from .progress import Progress, Teller
 from .seen import Seen
 from .settings import Settings, SettingsError
@@ -76,6 +77,7 @@ def solve_again(
     restart: Callable[[], Connection] | None = None,
     timing: Timing | None = None,
     skeleton: Skeleton | None = None,
+    contacts: tuple[Contact, ...] | None = None,
 ) -> Take:
     """Have a server solve the keypoints of a take anew, without the video.
 
@@ -85,14 +87,15 @@ def solve_again(
 
     Args:
         take: What was solved. settings: What the user chose now. skeleton: What to solve; None has the server measure
-            the person again. The rest: See :func:`solve`.
+            the person again. contacts: When feet rest, where the settings take contacts as marked. The rest: See
+            :func:`solve`.
 
     Raises:
         TakeError: The take does not tell what the server must know of its video.
         Cancelled, Unreachable, ServerError: See :func:`solve`.
     """
     before = take.motion.provenance
-    cargo = KeypointsCargo(Seen.of(take), video_facts(take))
+    cargo = KeypointsCargo(Seen.of(take, contacts), video_facts(take))
     settings = as_seen(take, settings)
     sent = settings
     if skeleton is not None and settings.field_of_view is None:
@@ -238,7 +241,8 @@ class _Solve:
             request = encode("open", settings=self._settings.to_json(), video=facts, skeleton=skeleton, seen=seen)
             if len(request[0]) > self._limits.open_bytes:
                 raise WireError(
-                    f"settings and skeleton take {len(request[0])} bytes; the server takes {self._limits.open_bytes}"
+                    f"settings, skeleton and marked contacts take {len(request[0])} bytes; the server takes "
+                    f"{self._limits.open_bytes}"
                 )
             link.send(CONTROL, request)
         began = time.monotonic()

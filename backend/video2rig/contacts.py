@@ -7,10 +7,13 @@ import numpy as np
 import torch
 from scipy.ndimage import binary_closing, binary_opening, gaussian_filter1d, minimum_filter1d
 
+from .anatomy import split_role
 from .camera import Camera
 from .ik import BodyModel, Contacts, Floor, Pose
 from .keypoints import Keypoints
 from .motion import Contact
+from .seen import ContactsError
+from .skeleton import Skeleton
 
 SPEED = 0.35
 """A foot that moves slower than this, metres a second, may rest on the floor."""
@@ -29,6 +32,8 @@ _STEP = 0.15  # metres: a foot that rests higher above the floor stands on somet
 _CALM = 0.06  # seconds over which positions are averaged before speeds are taken
 _DEVIATION = (0.01, 0.01, 0.02)  # metres along the world's x, y, z, by which a held foot may stray
 _SINKING = 0.02  # metres by which a foot may sink below its height when standing: soles are soft, and floors estimated
+_SAME = 1e-5  # seconds: times that were told in text
+_RESTING = ("ankle", "toes")  # roles of joints whose parts rest: heels, and toes
 _SOLES = ("heel", "big_toe")
 
 
@@ -101,6 +106,38 @@ def find_contacts(
             else:
                 resting[start : end + 1, part] = False
     return tuple(sorted(contacts, key=lambda contact: contact.start)), resting
+
+
+def check_contacts(contacts: tuple[Contact, ...] | None, skeleton: Skeleton, times: np.ndarray) -> None:
+    """Make sure that marked contacts can be held.
+
+    Args:
+        contacts: What was marked. skeleton: What is solved. times: [T] seconds, of the video's frames.
+
+    Raises:
+        ContactsError: There are none, one is of a joint that is no foot, or lies where the video has no frame.
+    """
+    if contacts is None:
+        raise ContactsError("contacts can be as marked only where a take is solved again: choose auto, always or off")
+    feet = [name for name, role in zip(skeleton.names, skeleton.roles, strict=True) if split_role(role)[1] in _RESTING]
+    for contact in contacts:
+        if contact.joint not in feet:
+            raise ContactsError(f"there is no contact of {contact.joint!r}; feet are {', '.join(feet)}")
+        if not ((times >= contact.start - _SAME) & (times <= contact.end + _SAME)).any():
+            raise ContactsError(
+                f"the contact of {contact.joint} from {contact.start:.2f} to {contact.end:.2f} s lies outside of the "
+                f"video, which lasts from {times[0]:.2f} to {times[-1]:.2f} s, or between two of its frames"
+            )
+
+
+def rest_in(feet: Feet, contacts: tuple[Contact, ...], times: np.ndarray) -> np.ndarray:
+    """Return [T, F] bool: the frames at [T] seconds in which each part of the feet rests by contacts that are given."""
+    resting = np.zeros((len(times), len(feet.joints)), dtype=bool)
+    for contact in contacts:
+        inside = (times >= contact.start - _SAME) & (times <= contact.end + _SAME)
+        for part, joint in enumerate(feet.joints):
+            resting[:, part] |= inside & (joint == contact.joint)
+    return resting
 
 
 def hold(

@@ -154,8 +154,14 @@ class LocalServer:
 
 
 def _private_log(path: Path) -> IO[bytes]:
-    path.unlink(missing_ok=True)
-    return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+    try:
+        path.unlink(missing_ok=True)
+        return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+    except OSError as error:
+        raise LaunchError(
+            f"nothing can be written to {path.parent}, where the connection file lies: {error.strerror or error}; "
+            f"${ENVIRONMENT} names another file"
+        ) from error
 
 
 def _last_line(path: Path) -> str:

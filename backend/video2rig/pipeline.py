@@ -17,17 +17,19 @@ import torch
 
 from . import __version__, weights
 from .ahead import READ_AHEAD, ahead
+from .contacts import check_contacts
 from .detection import Detector, PeopleStream, catalogue
 from .device import resolve_device, set_cpu_threads
 from .errors import Video2RigError
 from .frames import VideoSource, fitted
+from .human import default_human
 from .ik import NobodySeen
 from .keypoints import KEYPOINT_SETS, Keypoints, has_site, sites
 from .person import PersonError
 from .presence import clarity
 from .regression import Regressor
 from .seen import Seen
-from .settings import Settings
+from .settings import MARKED, Settings
 from .skeleton import Skeleton
 from .solving import StageProgress, solve_keypoints
 from .take import Take
@@ -111,6 +113,7 @@ class Pipeline:
         Raises:
             SkeletonError: The skeleton lacks a joint that keypoints of the detector sit on.
             PersonError: The point is outside of the picture.
+            ContactsError: Contacts are to be taken as marked; a video has no marks.
             Video2RigError: The detector or the regression network cannot be had.
         """
         self.notices: list[str] = []
@@ -124,6 +127,8 @@ class Pipeline:
             width, height = int(video["width"]), int(video["height"])
             if not (-0.5 <= x < width - 0.5 and -0.5 <= y < height - 0.5):
                 raise PersonError(f"the point {x:g},{y:g} is outside of the picture, which has {width}x{height} pixels")
+        if settings.contacts == MARKED:
+            check_contacts(None, skeleton or default_human(), np.empty(0))
         self._detector = backend.detector(settings.detector)
         if skeleton is not None:
             sites(skeleton, tuple(filter(has_site, KEYPOINT_SETS[self._detector.keypoint_set])))
@@ -264,6 +269,7 @@ def solve_seen(
     Raises:
         NobodySeen: No frame shows the person.
         SkeletonError: The skeleton lacks a joint that keypoints sit on.
+        ContactsError: Contacts are to be taken as marked, and those that were seen cannot be.
         Video2RigError: The regression network cannot be had, or it knows none of the keypoints.
     """
     if skeleton is not None:
@@ -278,6 +284,7 @@ def solve_seen(
         backend.regressor if settings.regression else None,
         world=seen.world,
         person=seen.person,
+        marked=seen.contacts,
     )
 
 

@@ -18,7 +18,8 @@ from .camera import Camera, CameraError
 from .errors import Video2RigError
 from .keypoints import KEYPOINT_SETS, Keypoints, KeypointsError
 from .link import CONTROL, FRAMES
-from .seen import MAX_PERSON, Seen
+from .motion import Contact
+from .seen import MAX_PERSON, ContactsError, Seen, contacts_from_json
 from .settings import Settings
 from .skeleton import Skeleton, SkeletonError
 from .take import Take, pack_all
@@ -100,6 +101,7 @@ class _Asked(NamedTuple):
     keypoint_set: str
     person: int
     world: Camera | None
+    contacts: tuple[Contact, ...] | None
 
 
 class _Pushed(NamedTuple):
@@ -338,7 +340,7 @@ class Session:
             np.concatenate([part.times for part in parts]),
             np.concatenate(worlds) if worlds else None,
         )
-        seen = Seen(keypoints, asked.person, asked.world)
+        seen = Seen(keypoints, asked.person, asked.world, asked.contacts)
         with self._turn(self._turns.solving):
             return self._factory.again(self._settings, self._video, self._skeleton, seen, report)
 
@@ -457,17 +459,17 @@ def check_seen(data: dict[str, Any]) -> _Asked | None:
     """
     if not data:
         return None
-    names = ("keypoint_set", "person", "camera")
+    names = ("keypoint_set", "person", "camera", "contacts")
     if set(data) != set(names):
         raise Refusal("seen", f"seen: expected exactly the entries {', '.join(names)}")
-    keypoint_set, person, camera = (data[name] for name in names)
+    keypoint_set, person, camera, contacts = (data[name] for name in names)
     if not isinstance(keypoint_set, str) or keypoint_set not in KEYPOINT_SETS:
         raise Refusal("seen", f"seen: no keypoint set {str(keypoint_set)[:40]!r}; there are {', '.join(KEYPOINT_SETS)}")
     if type(person) is not int or not 1 <= person <= MAX_PERSON:
         raise Refusal("seen", f"seen: person is {str(person)[:40]}; it must lie between 1 and {MAX_PERSON}")
-    if camera == {}:
-        return _Asked(keypoint_set, person, None)
     try:
-        return _Asked(keypoint_set, person, Camera.from_json(camera))
-    except (CameraError, OverflowError) as error:
+        world = None if camera == {} else Camera.from_json(camera)
+        marked = None if contacts is None else contacts_from_json(contacts)
+        return _Asked(keypoint_set, person, world, marked)
+    except (CameraError, ContactsError, OverflowError) as error:
         raise Refusal("seen", str(error)) from error

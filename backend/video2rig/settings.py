@@ -18,9 +18,11 @@ DETECTORS = (
     *("rtmpose_m_halpe26", "rtmpose_x_halpe26", "rtmw_l_wholebody", "rtmw_x_wholebody"),
 )
 CONTACT_MODES = ("off", "auto", "always")
+MARKED = "marked"
+"""Contacts that somebody has marked, of a take that is solved again."""
 ROM_PROFILES = ("clinical", "athlete", "kinepose", "opensim")
 
-_CHOICES = {"device": DEVICES, "detector": DETECTORS, "contacts": CONTACT_MODES, "rom": ROM_PROFILES}
+_CHOICES = {"device": DEVICES, "detector": DETECTORS, "contacts": (*CONTACT_MODES, MARKED), "rom": ROM_PROFILES}
 # lower and upper bound, and what a user reads them in: a unit, and how many of them one of ours is
 _DEGREES = ("degrees", 180 / math.pi)
 _RANGES: dict[str, tuple[float, float, tuple[str, float]]] = {
@@ -53,7 +55,7 @@ class Settings:
             of a common phone.
         tilt: How far the camera looks down (positive) or up, radians; None estimates it from the person.
         contacts: Whether feet that rest on the floor are found and held still: ``"off"``, ``"auto"``, or ``"always"``
-            for a person who never leaves the floor.
+            for a person who never leaves the floor; ``"marked"`` where intervals come with a take that is solved again.
         rom: Profile of the joints' ranges of motion, see `rom_profiles.py`.
         regression: Whether a network that knows how people move tells the rotations that one camera leaves open.
     """

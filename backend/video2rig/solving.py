@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from .camera import Camera
-from .contacts import Feet, find_contacts, floor_below, hold
+from .contacts import Feet, check_contacts, find_contacts, floor_below, hold, rest_in
 from .ground import estimate_up, place_camera, up_of_tilt
 from .human import DEFAULT_HEIGHT, default_human
 from .ik import BodyModel, CameraSolver, Pose, to_motion
@@ -20,7 +20,7 @@ from .motion import Contact
 from .one_world import person_camera, size_on_floor
 from .planting import planted
 from .regression import Regressor, predictor
-from .settings import Settings
+from .settings import MARKED, Settings
 from .skeleton import Skeleton
 from .take import Take
 
@@ -42,6 +42,7 @@ def solve_keypoints(
     *,
     world: Camera | None = None,
     person: int = 1,
+    marked: tuple[Contact, ...] | None = None,
 ) -> Take:
     """Solve keypoints, whichever detector they are from.
 
@@ -53,8 +54,10 @@ def solve_keypoints(
         world: The camera over the floor as somebody else of this video was solved before it: this person is put into
             the same world. None finds the focal length, the floor and which way is up from this person.
         person: The person's number, for the take.
+        marked: When feet rest, where the settings' contacts are "marked".
 
     Raises:
+        ContactsError: Marked contacts are wanted and there are none, or they do not lie in the video.
         NobodySeen: No frame shows a person.
         RegressionError: The regressor knows none of the keypoints.
     """
@@ -67,6 +70,8 @@ def solve_keypoints(
 
     stature = settings.height or DEFAULT_HEIGHT
     body = default_human(stature, settings.rom) if skeleton is None else skeleton
+    if settings.contacts == MARKED:
+        check_contacts(marked, body, keypoints.times)
     solver = CameraSolver(
         body,
         keypoints,
@@ -87,7 +92,10 @@ def solve_keypoints(
     if settings.contacts != "off":
         places = _to_world(feet.places(model, solution.pose), camera)
         always = settings.contacts == "always"
-        contacts, resting = find_contacts(feet, places, keypoints, camera, always)
+        if settings.contacts == MARKED and marked is not None:
+            contacts, resting = marked, rest_in(feet, marked, keypoints.times)
+        else:
+            contacts, resting = find_contacts(feet, places, keypoints, camera, always)
         held, floor = hold(model, feet, places, resting, camera, always), floor_below(model, feet, camera)
         solution = solver.solve_again(solution, held, floor, of_stage("holding feet still"))
     root = _to_world(solution.pose.root_position.numpy(), camera)

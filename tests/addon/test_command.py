@@ -56,6 +56,18 @@ def test_convert_writes_all_that_is_asked(
     assert not bpy.data.meshes
 
 
+def test_sparse_keys(addon: Any, backend: Any, video: Path, tmp_path: Path, capfd: Any) -> None:
+    out = tmp_path / "out.blend"
+    assert addon.command.run(["convert", str(video), "-o", str(out), "--sparse-keys", "0.5"]) == 0
+    bpy.ops.wm.open_mainfile(filepath=str(out))
+    curves = addon.compat.fcurves(bpy.data.objects["walk"])
+    assert {len(curve.keyframe_points) for curve in curves} == {2}  # the fake solver's take stands still
+    capfd.readouterr()
+    for wrong in ("0", "-1", "90", "few"):
+        assert addon.command.run(["convert", str(video), "-o", str(out), "--sparse-keys", wrong]) == 2
+        assert "--sparse-keys" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [

@@ -10,20 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_import import furnish, state
+from test_import import state
 
 bpy = pytest.importorskip("bpy", reason="needs the bpy module or a Blender binary")
-
-
-@pytest.fixture
-def walk(addon: Any, backend: Any, empty: Any, video: Path) -> Any:
-    """The armature of an imported video; the video cannot be read any more."""
-    furnish()
-    moved = video.with_name("moved.mp4")
-    assert bpy.ops.video2rig.import_video(filepath=str(video)) == {"FINISHED"}
-    video.rename(moved)
-    yield bpy.data.objects["walk"]
-    moved.rename(video)
 
 
 def height(rig: Any) -> float:
@@ -109,7 +98,7 @@ def test_the_camera_goes_along_unless_it_was_moved(addon: Any, walk: Any, empty:
     second = camera_state()
     assert second[0] != first[0] and second[1:] == first[1:]
     take = addon.kept.read(walk.animation_data.action).take
-    assert np.allclose(second[0], np.array(addon.video_camera.matrix_world(take.camera)), atol=1e-6)
+    assert np.allclose(second[0], np.array(addon.video_camera.matrix_world(take.camera, 1.0)), atol=1e-6)
     # by hand: it stays, also where the next take has it elsewhere
     camera.location.x += 1
     moved = camera_state()
@@ -138,10 +127,11 @@ def test_limits_follow_the_profile_or_the_hand(addon: Any, walk: Any, empty: Any
     walk.pose.bones["shin.L"].constraints[0].max_x = 1.0
     empty.scene.video2rig.rom = "athlete"
     edited = limits(walk)
-    assert bpy.ops.video2rig.solve_again() == {"FINISHED"}
-    assert limits(walk) == edited
-    solved = addon.kept.read(walk.animation_data.action).take.motion.skeleton
-    assert solved.rom[solved.names.index("shin.L"), 0, 1] == pytest.approx(1.0)
+    for _ in range(2):  # and it stays so
+        assert bpy.ops.video2rig.solve_again() == {"FINISHED"}
+        assert limits(walk) == edited
+        solved = addon.kept.read(walk.animation_data.action).take.motion.skeleton
+        assert solved.rom[solved.names.index("shin.L"), 0, 1] == pytest.approx(1.0)
 
 
 def test_failures_change_nothing(addon: Any, walk: Any, empty: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,7 +185,7 @@ def test_cancel_leaves_everything(addon: Any, backend: Any, walk: Any, empty: An
     backend("--solve-seconds", "30")
     before = state()
     kept = addon.kept.read(walk.animation_data.action)
-    skeleton = addon.again_scene.skeleton_to_solve(walk, kept, "clinical")
+    skeleton, _ = addon.again_scene.skeleton_to_solve(walk, kept, "clinical")
     wanted = addon.job.wanted_from_preferences(empty)
     work = addon.job.Again(kept.take, empty.scene.video2rig.settings(), wanted, skeleton)
     work.start()

@@ -1,23 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Drive a real Blender window: the panel, a click on a person, a modal run, Esc in mid-video, then a run for everyone
-to its end, and screenshots.
+"""Drive a real Blender window as a user would, from the first look at the panel to the saved file, and photograph it.
 
     xvfb-run -a -s '-screen 0 1600x900x24' blender --factory-startup --enable-event-simulate \\
-        --gpu-backend opengl -P tests/addon/window_check.py -- ADDON.zip VIDEO SCREENSHOT.png
+        --gpu-backend opengl -P tests/addon/window_check.py -- ADDON.zip VIDEO FOLDER
 
 Needs the program scrot. Set BLENDER_USER_RESOURCES to an empty folder, and VIDEO2RIG_COMMAND to the backend's
-program. Installs the zip, checks that Esc leaves the scene as it was and frees the server's session, and that the
-armatures arrive in one undo step.
-Exit code 0 if all held, 1 if not; each step is printed.
+program. Installs the zip; picks a person by a click; imports by the file browser, by a drop and from the panel; presses
+Esc, undoes, redoes, solves again, saves and opens again; renames, hides and edits in mid-run. The pictures that FOLDER
+gets are those of docs/images. Exit code 0 if all held, 1 if not; each step is printed.
 """
 
 from __future__ import annotations
 
-import importlib
-import os
-import subprocess
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,39 +20,92 @@ from typing import Any
 import bpy
 import numpy as np
 
-PACKAGE = "bl_ext.user_default.video2rig"
-ZIP, VIDEO, SHOT = sys.argv[sys.argv.index("--") + 1 :][:3]
-PATIENCE = 600.0  # seconds for a solve
+sys.path.insert(0, str(Path(__file__).parent))
+from window_driver import (
+    Steps,
+    area_of,
+    box_of,
+    in_area,
+    in_view,
+    install,
+    module,
+    picture,
+    press,
+    region_of,
+    run,
+    show_panel,
+    shown,
+    sidebar,
+    view,
+    window,
+)
+
+ZIP, VIDEO, FOLDER = sys.argv[sys.argv.index("--") + 1 :][:3]
+NAME = Path(VIDEO).stem
+_KINDS = ("objects", "collections", "armatures", "cameras", "actions", "images", "meshes", "scenes")
 
 
-def module(name: str) -> Any:
-    return importlib.import_module(f"{PACKAGE}.{name}")
+def say(text: str, *what: object) -> None:
+    print("CHECK", text, *what, flush=True)
 
 
-def window() -> bpy.types.Window:
-    return bpy.context.window_manager.windows[0]
+def photograph(name: str, height: int | None = None) -> None:
+    """Save the whole window, or the uppermost rows of the sidebar."""
+    path = Path(FOLDER, f"{name}.png")
+    if height is None:
+        picture(path, width=1000)
+    else:
+        picture(path, box_of(sidebar(), height))
 
 
-def view() -> bpy.types.Area:
-    return next(area for area in window().screen.areas if area.type == "VIEW_3D")
+def state() -> dict[str, Any]:
+    scene = bpy.context.scene
+    found: dict[str, Any] = {kind: sorted(item.name for item in getattr(bpy.data, kind)) for kind in _KINDS}
+    found["scene"] = (scene.render.fps, scene.render.resolution_x, scene.frame_current, scene.camera.name)
+    return found
 
 
-def in_view(call: Callable[[], Any]) -> Any:
-    area = view()
-    region = next(region for region in area.regions if region.type == "WINDOW")
-    with bpy.context.temp_override(window=window(), area=area, region=region):
-        return call()
+def running() -> Any:
+    return module("job").current
 
 
-def press(key: str, x: float | None = None, y: float | None = None) -> None:
-    area = view()
-    place = {
-        "x": area.x + area.width // 2 if x is None else round(x),
-        "y": area.y + area.height // 2 if y is None else round(y),
-    }
-    window().event_simulate(type="MOUSEMOVE", value="NOTHING", **place)
-    for value in ("PRESS", "RELEASE"):
-        window().event_simulate(type=key, value=value, **place)
+def begun() -> bool:
+    return running() is not None and running().progress().done >= 5
+
+
+def over() -> bool:
+    return running() is None
+
+
+def rigs() -> list[Any]:
+    return [obj for obj in bpy.context.scene.objects if obj.type == "ARMATURE"]
+
+
+def start(**how: Any) -> None:
+    result = in_view(lambda: bpy.ops.video2rig.import_video("INVOKE_DEFAULT", **({"filepath": VIDEO} | how)))
+    assert result == {"RUNNING_MODAL"}, result
+
+
+def start_again() -> None:
+    result = in_view(lambda: bpy.ops.video2rig.solve_again("INVOKE_DEFAULT"))
+    assert result == {"RUNNING_MODAL"}, result
+
+
+def empty_scene() -> None:
+    """Take all away but the camera, in an undo step."""
+    for obj in [obj for obj in bpy.data.objects if obj.name != "Camera"]:
+        bpy.data.objects.remove(obj)
+    for collection in [c for c in bpy.data.collections if c.name != "Collection"]:
+        bpy.data.collections.remove(collection)
+    in_view(lambda: bpy.ops.ed.undo_push(message="emptied"))
+
+
+def fold(below: int) -> Iterator[float]:
+    """Click on the header of a sub-panel, so many pixels below the sidebar's upper edge; wait until it is drawn."""
+    region = sidebar()
+    yield 0.7
+    press("LEFTMOUSE", region.x + 60, region.y + region.height - below)
+    yield 1.0
 
 
 def pick() -> Iterator[float]:
@@ -66,7 +114,7 @@ def pick() -> Iterator[float]:
     chosen.filepath, chosen.person = VIDEO, "POINT"
     frames = module("core.frames")
     info = frames.open_video(VIDEO).info
-    region = next(region for region in view().regions if region.type == "WINDOW")
+    region = region_of(view(), "WINDOW")
     layout = module("pick_person").Layout.fit(info.width, info.height, region.width, region.height)
     objects = len(bpy.data.objects), len(bpy.data.images)
 
@@ -80,6 +128,7 @@ def pick() -> Iterator[float]:
         region.x + layout.left + (wanted[0] + 0.5) * layout.scale,
         region.y + layout.bottom + (info.height - wanted[1] - 0.5) * layout.scale,
     )
+    seen = np.empty(0)
     for steps, time in ((0, 0.0), (1, 0.5)):
         in_view(lambda: bpy.ops.video2rig.pick_person("INVOKE_DEFAULT"))
         yield 0.5
@@ -88,7 +137,7 @@ def pick() -> Iterator[float]:
             yield 0.5
         yield 1.0
         if steps:
-            screenshot(SHOT.replace(".png", ".picking.png"))
+            photograph("pick_person")
             seen = shown(region)
         press("LEFTMOUSE", region.x + 3, region.y + 3)  # beside the picture: still picking
         yield 0.5
@@ -108,165 +157,262 @@ def pick() -> Iterator[float]:
     differ = np.abs(there - true / 255.0).max(axis=-1)
     assert np.quantile(differ, 0.7) < 0.1, "what is shown over the view is not the video's frame"
     assert objects == (len(bpy.data.objects), len(bpy.data.images)), "picking added something to the file"
-    print("CHECK pick: the click is a pixel of the video, and the frame is shown as it is", flush=True)
+    say("pick: the click is a pixel of the video, and the frame is shown as it is")
+    chosen.person = "LARGEST"
 
 
-def shown(region: bpy.types.Region) -> np.ndarray:
-    """The last screenshot's [height, width, 3] colours in a region, lowest row first."""
-    image = bpy.data.images.load(SHOT.replace(".png", ".picking.png"))
-    image.colorspace_settings.name = "Non-Color"
-    width, height = image.size
-    pixels = np.empty(len(image.pixels), dtype=np.float32)
-    image.pixels.foreach_get(pixels)
-    bpy.data.images.remove(image)
-    # the window fills the display from its lower left corner
-    return pixels.reshape(height, width, 4)[region.y : region.y + region.height, region.x : region.x + region.width, :3]
-
-
-def state() -> dict[str, Any]:
-    scene = bpy.context.scene
-    kinds = ("objects", "collections", "armatures", "cameras", "actions", "images", "meshes", "scenes")
-    found: dict[str, Any] = {kind: sorted(item.name for item in getattr(bpy.data, kind)) for kind in kinds}
-    found["scene"] = (scene.render.fps, scene.render.resolution_x, scene.frame_current, scene.camera.name)
-    return found
-
-
-def sidebar() -> bpy.types.Region:
-    return next(region for region in view().regions if region.type == "UI")
-
-
-def show_panel() -> Iterator[float]:
-    """Click down the sidebar's tabs until ours is open; its category cannot be set from Python."""
-    view().spaces.active.show_region_ui = True
-    yield 0.5
-    region = sidebar()
-    for below in range(20, region.height, 25):
-        if sidebar().active_panel_category == "Video2Rig":
-            break
-        place = {"x": region.x + region.width - 10, "y": region.y + region.height - below}
-        window().event_simulate(type="MOUSEMOVE", value="NOTHING", **place)
-        yield 0.25
-        for value in ("PRESS", "RELEASE"):
-            window().event_simulate(type="LEFTMOUSE", value=value, **place)
-        yield 0.25
-    assert sidebar().active_panel_category == "Video2Rig", "the panel is not in the sidebar"
-
-
-def screenshot(path: str) -> None:
-    """Save what the display shows; Blender's own screenshot is black under software OpenGL."""
-    subprocess.run(["scrot", "--overwrite", path], check=True)
-    image = bpy.data.images.load(path)
-    pixels = np.empty(len(image.pixels), dtype=np.float32)
-    image.pixels.foreach_get(pixels)
-    bpy.data.images.remove(image)
-    assert pixels.reshape(-1, 4)[:, :3].std() > 0.02, "the screenshot is empty"
-
-
-def start() -> None:
-    result = in_view(lambda: bpy.ops.video2rig.import_video("INVOKE_DEFAULT", filepath=VIDEO))
-    assert result == {"RUNNING_MODAL"}, result
-
-
-def steps() -> Iterator[Callable[[], bool] | float]:
-    """Yield either seconds to wait, or a condition to wait for."""
-    bpy.ops.extensions.package_install_files(filepath=ZIP, repo="user_default", enable_on_install=True)
-    job = module("job")
-    yield 1.0
+def look_at_the_panel() -> Steps:
+    """The first look, and all that unfolds."""
     yield from show_panel()
-    print("CHECK panel: in the sidebar", flush=True)
+    yield 0.5
+    photograph("panel_first", 175)
+    chosen = bpy.context.scene.video2rig
+    chosen.filepath = VIDEO
+    yield from fold(163)
+    photograph("panel_settings", 480)
+    yield from fold(163)
+    bpy.ops.preferences.addon_enable(module="rigify")
+    in_view(bpy.ops.object.armature_human_metarig_add)
+    chosen.armature = "ACTIVE"
+    yield 0.5
+    assert in_view(bpy.ops.video2rig.find_bones) == {"FINISHED"}
+    yield from fold(185)
+    photograph("panel_bones", 720)
+    yield from fold(185)
+    chosen.armature = "NEW"
+    bpy.data.objects.remove(bpy.context.view_layer.objects.active)
+    yield 0.5
+    say("panel: in the sidebar")
 
-    yield from pick()
 
+def escape() -> Steps:
+    """Import by the file browser; Esc in mid-video leaves the scene as it was, and the server free."""
+    bpy.context.preferences.view.filebrowser_display_type = "SCREEN"
+    bpy.context.scene.video2rig.filepath = ""
     before = state()
-    start()
-    yield lambda: job.current is not None and job.current.progress().done >= 5
-    print("CHECK running:", job.current.progress(), flush=True)
-    first = job.current
+    assert in_view(lambda: bpy.ops.video2rig.import_video("INVOKE_DEFAULT")) == {"RUNNING_MODAL"}
+    yield lambda: any(area.type == "FILE_BROWSER" for area in window().screen.areas)
+    yield 1.0
+    browser = area_of("FILE_BROWSER")
+    asked = browser.spaces.active.params
+    asked.directory, asked.filename = str(Path(VIDEO).parent).encode(), Path(VIDEO).name
+    yield 1.0
+    assert in_area(browser, lambda: bpy.ops.file.execute()) == {"FINISHED"}
+    yield begun
+    assert bpy.context.scene.video2rig.filepath == VIDEO, "the panel does not show the chosen video"
+    say("file browser: running", running().progress())
+    first = running()
     press("ESC")
-    yield lambda: job.current is None
+    yield over
     assert first.done and first.cancelling
     assert state() == before, "Esc changed the scene"
-    print("CHECK Esc: the scene is as it was", flush=True)
-
-    link, wanted = module("core.link"), job.wanted_from_preferences(bpy.context)
+    job, link = module("job"), module("core.link")
+    wanted = job.wanted_from_preferences(bpy.context)
     yield lambda: link.probe(job.reach(wanted)).sessions == 0
-    print("CHECK Esc: the server's session is freed", flush=True)
+    say("Esc: the scene is as it was, and the server's session is freed")
 
-    bpy.context.scene.video2rig.match_scene = True
-    bpy.context.scene.video2rig.person = "EVERYONE"
-    start()
-    yield lambda: job.current is not None and job.current.progress().done >= 5
+
+def everyone() -> Steps:
+    """A video dropped into the view, everyone in it; undo and redo."""
+    before = state()
+    handler = module("import_video").VIDEO2RIG_FH_video
+    assert Path(VIDEO).suffix in handler.bl_file_extensions.split(";")
+    assert in_view(lambda: handler.poll_drop(bpy.context)), "a 3D view does not take a video"
+    assert not in_area(area_of("OUTLINER"), lambda: handler.poll_drop(bpy.context))
+    scene = bpy.context.scene
+    scene.video2rig.match_scene, scene.video2rig.person = True, "EVERYONE"
+    # as Blender calls the operator of the handler that takes a drop
+    dropped = {"directory": str(Path(VIDEO).parent), "files": [{"name": Path(VIDEO).name}]}
+    start(**dropped)
+    yield begun
     yield 0.5
-    second = job.current
-    screenshot(SHOT.replace(".png", ".running.png"))
-    yield lambda: job.current is None
-    print("CHECK solved:", [len(take.motion) for take in second.result()], "frames", flush=True)
-    name = Path(VIDEO).stem
-    rigs = [obj.name for obj in bpy.data.collections[name].objects if obj.type == "ARMATURE"]
-    assert len(rigs) == len(second.result()), "an armature did not arrive"
-    for rig in rigs:
-        print("CHECK finished:", rig, bpy.data.objects[rig].animation_data.action.frame_range[:], flush=True)
+    work = running()
+    photograph("running")
+    yield over
+    say("drop: solved", [len(take.motion) for take in work.result()], "frames")
+    names = [rig.name for rig in rigs()]
+    assert len(names) == len(work.result()), "an armature did not arrive"
 
     in_view(bpy.ops.ed.undo)
     yield 0.5
     after_undo = state()
-    assert not set(rigs) & set(bpy.data.objects.keys()), "one undo did not take the armatures away"
-    assert {k: after_undo[k] for k in ("objects", "collections", "scene")} == {
-        k: before[k] for k in ("objects", "collections", "scene")
-    }
-    print("CHECK undo: one step takes it all back", flush=True)
+    assert not rigs(), "one undo did not take the armatures away"
+    assert all(after_undo[kind] == before[kind] for kind in ("objects", "collections", "scene"))
+    say("undo: one step takes it all back")
     in_view(bpy.ops.ed.redo)
     yield 0.5
-    in_view(lambda: module("import_video").look_through(bpy.context, bpy.data.objects[f"{name} camera"]))
+    assert [rig.name for rig in rigs()] == names
+    assert all(len(module("compat").fcurves(rig)) > 50 for rig in rigs()), "redo brought no motion"
+    say("redo: it is all there again")
 
-    for default in ("Cube", "Light"):
-        if default in bpy.data.objects:
-            bpy.data.objects.remove(bpy.data.objects[default])
-    bpy.context.scene.video2rig.person = "LARGEST"
-    rig = bpy.data.objects[rigs[0]]
+
+def meanwhile() -> Steps:
+    """What a user does while a video is solved for an armature: renames, hides, edits, undoes, changes the scene."""
+    scene = bpy.context.scene
+    scene.video2rig.person, scene.video2rig.armature = "LARGEST", "ACTIVE"
+    hero = rigs()[0]
+    bpy.context.view_layer.objects.active = hero
+    former = hero.animation_data.action.name
+    in_view(lambda: bpy.ops.ed.undo_push(message="before"))
+    start()
+    yield begun
+    uid = hero.session_uid
+    in_view(lambda: bpy.ops.object.empty_add())
+    in_view(lambda: bpy.ops.ed.undo_push(message="added"))
+    in_view(bpy.ops.ed.undo)
+    yield 0.5
+    hero = next(rig for rig in rigs() if rig.session_uid == uid)
+    hero.name = "renamed"
+    in_view(lambda: bpy.ops.object.mode_set(mode="EDIT"))
+    other = bpy.data.scenes.new("other")
+    window().scene = other
+    yield over
+    hero = bpy.data.objects["renamed"]
+    told = module("outcome").told
+    assert hero.animation_data.action.name != former, told
+    assert bpy.data.actions[former].use_fake_user and hero.mode == "OBJECT"
+    assert not other.objects and window().scene == other
+    scene = window().scene = bpy.data.scenes["Scene"]
+    bpy.data.scenes.remove(other)
+    say("meanwhile: undone, renamed, in edit mode and in another scene, it has got its motion")
+
+    start()
+    yield begun
+    bpy.data.objects.remove(bpy.data.objects["renamed"])
+    yield over
+    assert told and "renamed was removed while the video was solved" in told[0].text, told
+    say("meanwhile: told that it was removed")
+    scene.video2rig.armature = "NEW"
+
+    start()
+    yield begun
+    work = running()
+    bpy.ops.wm.read_homefile(use_factory_startup=True)
+    yield 1.0
+    assert running() is None and work.cancelling and not rigs()
+    assert "another file was opened" in module("outcome").told[-1].text
+    say("meanwhile: another file ends it")
+    yield from show_panel()
+
+
+def edge_of_the_view() -> Steps:
+    """In local view, in a scene that is empty but for what is looked at."""
+    bpy.context.view_layer.objects.active = bpy.data.objects["Cube"]
+    bpy.data.objects["Cube"].select_set(True)
+    in_view(bpy.ops.view3d.localview)
+    start()
+    yield over
+    told = module("outcome").told
+    assert not told and len(rigs()) == 1, told
+    in_view(bpy.ops.view3d.localview)
+    say("local view: the armature has arrived")
+    empty_scene()
+    yield 0.5
+
+
+def solve_save_and_open() -> Steps:
+    """From the panel, then solved again, saved and opened again."""
+    scene = bpy.context.scene
+    scene.video2rig.match_scene = True
+    start()
+    yield over
+    rig = rigs()[0]
+    action = rig.animation_data.action
+    first = action.name
+    scene.video2rig.smoothing_hz = 3.0
+    start_again()
+    yield lambda: running() is not None and running().progress().stage == "solving"
+    yield 0.3
+    photograph("solve_again", 330)
+    yield over
+    assert not [line for line in module("outcome").told if line.kind == "ERROR"], module("outcome").told
+    again = rig.animation_data.action
+    assert again != action and action.use_fake_user and again.frame_range[:] == action.frame_range[:]
+    second = again.name
+    in_view(bpy.ops.ed.undo)
+    yield 0.5
+    rig = rigs()[0]
+    assert rig.animation_data.action.name == first, rig.animation_data.action.name
+    in_view(bpy.ops.ed.redo)
+    yield 0.5
+    rig = rigs()[0]
+    assert rig.animation_data.action.name == second, rig.animation_data.action.name
+    say("solve again: another action, undone and redone")
+
+    path = str(Path(bpy.app.tempdir, "saved.blend"))
+    bpy.ops.wm.save_as_mainfile(filepath=path)
+    pose = _pose(rig)
+    bpy.ops.wm.open_mainfile(filepath=path)
+    yield 1.0
+    (rig,) = rigs()
+    assert rig.animation_data.action.name == second and first in bpy.data.actions
+    assert np.allclose(_pose(rig), pose, atol=1e-5)
+    assert bpy.context.scene.video2rig.filepath == VIDEO and bpy.context.scene.video2rig.smoothing_hz == 3.0
     bpy.context.view_layer.objects.active = rig
+    start_again()
+    yield over
+    assert rig.animation_data.action.name not in (first, second)
+    say("saved and opened: the motion is there, and it is solved again")
+
+
+def _pose(rig: Any) -> np.ndarray:
+    scene = bpy.context.scene
+    scene.frame_set((scene.frame_start + scene.frame_end) // 2)
+    evaluated = rig.evaluated_get(bpy.context.evaluated_depsgraph_get())
+    return np.array([bone.matrix for bone in evaluated.pose.bones])
+
+
+def last_picture() -> Steps:
+    """The armature over the video, through the solved camera."""
+    yield from show_panel()
+    scene, rig = bpy.context.scene, rigs()[0]
+    (camera,) = [obj for obj in scene.objects if obj.type == "CAMERA" and obj.name.startswith(f"{NAME} camera")]
+    in_view(lambda: module("import_video").look_through(bpy.context, camera))
     space = view().spaces.active
     space.overlay.show_relationship_lines = False
     space.overlay.show_floor = space.overlay.show_axis_x = space.overlay.show_axis_y = False
     in_view(lambda: bpy.ops.view3d.view_center_camera())
-    first_frame, last_frame = bpy.context.scene.frame_start, bpy.context.scene.frame_end
-    bpy.context.scene.frame_set(round(first_frame + 0.55 * (last_frame - first_frame)))
+    scene.frame_set(round(scene.frame_start + 0.55 * (scene.frame_end - scene.frame_start)))
     in_view(lambda: bpy.ops.object.mode_set(mode="POSE"))
     in_view(lambda: bpy.ops.pose.select_all(action="DESELECT"))
     rig.data.bones.active = rig.data.bones["forearm.L"]
     space.overlay.show_extras = space.overlay.show_cursor = False
     yield 3.0
-    screenshot(SHOT)
-    print("CHECK screenshot:", SHOT, flush=True)
+    photograph("window")
 
 
-_running = steps()
-_waiting: list[Any] = [6.0, 0.0]  # what is waited for, and for how long already
-_TICK = 0.25
-
-
-def finish(code: int) -> None:
-    module("job").shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
-def tick() -> float:
-    wanted, waited = _waiting
+def error() -> Steps:
+    """A failure is told in words that stay."""
+    scene = bpy.context.scene
+    scene.video2rig.filepath = "/videos/holiday.mp4"
     try:
-        if wanted() if callable(wanted) else waited >= wanted:
-            _waiting[:] = [next(_running), 0.0]
-        else:
-            assert waited < PATIENCE, "waited too long"
-            _waiting[1] = waited + _TICK
-    except StopIteration:
-        print("CHECK all held", flush=True)
-        finish(0)
-    except BaseException:
-        traceback.print_exc()
-        finish(1)
-    return _TICK
+        in_view(lambda: bpy.ops.video2rig.import_video("INVOKE_DEFAULT", filepath=scene.video2rig.filepath))
+        raise AssertionError("a video that is not there is solved")
+    except RuntimeError as refused:
+        assert "there is no file" in str(refused)
+    yield 1.0
+    photograph("panel_error", 260)
+    assert in_view(bpy.ops.video2rig.dismiss) == {"FINISHED"}
+    say("error: in the panel until it is dismissed")
 
 
-bpy.app.timers.register(tick, first_interval=1.0, persistent=True)
+def steps() -> Steps:
+    """Yield either seconds to wait, or a condition to wait for."""
+    install(ZIP)
+    yield 1.0
+    parts: list[Callable[[], Steps]] = [
+        look_at_the_panel,
+        pick,
+        escape,
+        everyone,
+        meanwhile,
+        edge_of_the_view,
+        solve_save_and_open,
+        last_picture,
+        error,
+    ]
+    for part in parts:
+        yield from part()
+
+
+run(steps())

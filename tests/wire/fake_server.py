@@ -111,7 +111,8 @@ def pretend(settings: Settings, seconds: float, progress: Callable[[str, int, in
 def solved_again(settings: Settings, video: dict[str, Any], skeleton: Skeleton | None, seen: Seen) -> Take:
     """A take whose root rises by a metre for each hertz of smoothing, and whose camera stands 2 m further back.
 
-    The field of view is that of the settings, or one that no take of a `FakePipeline` has.
+    Its contacts are those that were marked. The field of view is that of the settings, or one that no take of a
+    `FakePipeline` has.
     """
     skeleton, frames = skeleton or SKELETON, len(seen.keypoints.times)
     rotations = np.zeros((frames, len(skeleton), 4))
@@ -122,6 +123,7 @@ def solved_again(settings: Settings, video: dict[str, Any], skeleton: Skeleton |
         rotations,
         np.tile([float(seen.person - 1), 0.0, settings.smoothing_hz or 0.0], (frames, 1)),
         np.ones((frames, len(skeleton))),
+        seen.contacts or () if settings.contacts == "marked" else (),
         provenance={"settings": settings.to_json(), "again": True},
     )
     camera = Camera.from_field_of_view(video["width"], video["height"], settings.field_of_view or 1.2)

@@ -25,6 +25,7 @@ from video2rig.connection import Connection
 from video2rig.errors import Cancelled
 from video2rig.human import default_human
 from video2rig.link import FRAMES, Link
+from video2rig.motion import Contact
 from video2rig.seen import Seen
 from video2rig.settings import Settings
 from video2rig.take import Take, TakeError
@@ -75,6 +76,19 @@ def test_what_was_seen_is_the_takes_whatever_is_chosen(shared_server):
     assert (settings["person"], settings["detector"], settings["rom"]) == ("everyone", "rtmw_l_wholebody", "athlete")
     # one of several people: the camera is that of all
     assert new.camera.to_json() == second.camera.to_json()
+
+
+def test_marked_contacts_arrive_as_they_were_sent(shared_server):
+    take, times = expected(SyntheticVideo(50)), np.arange(50) / 25
+    marked = (Contact("foot.L", times[3], times[17]), Contact("toe.R", times[4], times[4]), Contact("foot.L", 1.5, 9.0))
+    new, _ = again(take, shared_server.connection, Settings(contacts="marked"), contacts=marked)
+    assert [contact.joint for contact in new.motion.contacts] == ["foot.L", "toe.R", "foot.L"]
+    np.testing.assert_allclose([c[1:] for c in new.motion.contacts], [c[1:] for c in marked], atol=1e-6)
+    assert new.motion.provenance["settings"]["contacts"] == "marked"
+    # as many as the message that opens a session must hold: every foot twice a second for two hours
+    many = tuple(Contact(joint, at, at + 0.3) for joint in ("foot.L", "foot.R") for at in np.arange(0, 1500, 0.5))
+    new, _ = again(take, shared_server.connection, Settings(contacts="marked"), contacts=many)
+    assert len(new.motion.contacts) == len(many)
 
 
 def test_a_focal_length_stays_with_the_proportions(shared_server):
@@ -147,7 +161,7 @@ def test_a_dead_server_is_replaced(start_server):
 
 
 VIDEO = {"name": "v.mp4", "width": 64, "height": 48, "fps": 25.0, "frame_count": 0, "duration": 0.4}
-SEEN = {"keypoint_set": "blazepose_33", "person": 1, "camera": {}}
+SEEN = {"keypoint_set": "blazepose_33", "person": 1, "camera": {}, "contacts": None}
 
 
 def open_again(link: Link, seen: dict) -> str:

@@ -34,6 +34,8 @@ from video2rig.link import CONTROL, FRAMES, Link
 from video2rig.settings import Settings
 from video2rig.wire import PROTOCOL, encode
 
+SEEN = {"keypoint_set": "blazepose_33", "person": 1, "camera": {}, "contacts": None}
+
 
 def forged(connection: Connection) -> Connection:
     """The same server, with a key pair that it does not know."""
@@ -99,9 +101,14 @@ def human(**changes) -> dict:
         ({"skeleton": human(length=1e6)}, "a bone is longer than 1000 m"),
         ({"skeleton": human(rom=[[1, -1]] * 3)}, "lower bound above its upper"),
         ({"seen": {"keypoint_set": "blazepose_33", "person": 1}}, "expected exactly the entries keypoint_set"),
-        ({"seen": {"keypoint_set": "coco_3", "person": 1, "camera": {}}}, "no keypoint set 'coco_3'"),
-        ({"seen": {"keypoint_set": "blazepose_33", "person": 0, "camera": {}}}, "person is 0"),
-        ({"seen": {"keypoint_set": "blazepose_33", "person": 1, "camera": {"width": 3}}}, "camera: unreadable"),
+        ({"seen": SEEN | {"keypoint_set": "coco_3"}}, "no keypoint set 'coco_3'"),
+        ({"seen": SEEN | {"person": 0}}, "person is 0"),
+        ({"seen": SEEN | {"camera": {"width": 3}}}, "camera: unreadable"),
+        ({"seen": SEEN | {"contacts": [["foot.L", 0, 1]]}}, "contacts: expected lists of intervals"),
+        ({"seen": SEEN | {"contacts": {"foot.L": [[2, 1]]}}}, "contacts: [2, 1] of 'foot.L' is no start and end"),
+        ({"seen": SEEN | {"contacts": {"foot.L": [[0, "x"]]}}}, "contacts: [0, 'x'] of 'foot.L' is no start and end"),
+        ({"seen": SEEN | {"contacts": {"foot.L": [[0, 10**400]]}}}, "is no start and end"),
+        ({"seen": SEEN | {"contacts": {"foot.L": [[0, 1]] * 10_001}}}, "contacts: more than 10000"),
         ({"skeleton": human(rest_rotation=[[[]] * 9])}, "skeleton"),
     ],
 )
