@@ -16,6 +16,7 @@ class VIDEO2RIG_PT_live(Panel):
     """Live use, folded away."""
 
     bl_label = "Live"
+    bl_order = 20  # below the bones
     bl_space_type = "VIEW_3D"
     bl_region_type = "UI"
     bl_category = "Video2Rig"
