@@ -106,6 +106,18 @@ def test_a_look_that_is_there_is_kept_and_one_alone_stands_for_both() -> None:
         np.testing.assert_array_equal(seen[0], first[0])
 
 
+@given(st.lists(st.sampled_from(((0, 0), (1, 0), (0, 1), (1, 1))), min_size=1, max_size=12))
+def test_what_neither_look_saw_stays_unseen(seen: list[tuple[int, int]]) -> None:
+    """The frames beside one in which nobody was seen do not make anybody of it."""
+    there = np.array(seen, dtype=bool).T
+    parts = []
+    for look, mine in zip(looks(len(seen), 0.5), there, strict=True):
+        parts.append([look[0] * np.where(mine, 1.0, np.nan)[:, None, None], look[1] * mine[:, None]])
+    for columns in filled(*parts):
+        np.testing.assert_array_equal(columns[1] > 0, np.isfinite(columns[0]).all(-1))
+        assert not columns[1][~there.any(0)].any()
+
+
 def test_frames_are_unsteady_where_the_looks_disagree_and_not_where_the_body_moves() -> None:
     steps = np.arange(11.0)[:, None, None] * np.ones((KEYPOINTS, 1))
     moving = np.concatenate([9 * steps, 0.7 * steps**2 - 0.02 * steps**3], -1)

@@ -106,7 +106,8 @@ def filled(first: Columns, second: Columns) -> tuple[Columns, Columns]:
         result[0].append(np.where(have[0].reshape(shape), a, b + apart))
         result[1].append(np.where(have[1].reshape(shape), b, a - apart))
     for columns in result:
-        columns[1] = columns[1].clip(0, 1)
+        # a frame that neither saw stays unseen, whatever those beside it say
+        columns[1] = np.where(np.isfinite(columns[0]).all(-1), columns[1].clip(0, 1), 0)
     return result
 
 
