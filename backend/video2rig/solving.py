@@ -12,7 +12,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from .camera import Camera
-from .contacts import Feet, check_contacts, find_contacts, floor_below, hold, rest_in
+from .contacts import Feet, find_contacts, floor_below, hold, on_frames, rest_in
 from .ground import estimate_up, place_camera, up_of_tilt
 from .human import DEFAULT_HEIGHT, default_human
 from .ik import BodyModel, CameraSolver, FormerPoses, Pose, to_motion
@@ -75,7 +75,7 @@ def solve_keypoints(
     stature = settings.height or DEFAULT_HEIGHT
     body = default_human(stature, settings.rom) if skeleton is None else skeleton
     if settings.contacts == MARKED:
-        check_contacts(marked, body, keypoints.times)
+        marked = on_frames(marked, body, keypoints.times)
     solver = CameraSolver(
         body,
         keypoints,
