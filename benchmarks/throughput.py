@@ -91,6 +91,10 @@ class Factory:
         """No keypoints are sent here."""
         raise _Ended(_END)
 
+    def live(self, settings: Settings, video: Any, skeleton: Any) -> Any:
+        """Nothing is answered frame by frame here."""
+        raise _Ended(_END)
+
 
 class InMemory(VideoSource):
     """Frames that were read before."""

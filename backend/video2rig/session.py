@@ -53,6 +53,35 @@ class SolvingPipeline(Protocol):
     def solve(self, progress: Callable[[str, int, int], None]) -> list[Take]: ...
 
 
+class AnsweringPipeline(Protocol):
+    """What a live session needs of a pipeline; see `live.pipeline.LivePipeline`."""
+
+    skeleton: Skeleton
+    keypoint_set: str
+    lag: int
+    digests: dict[str, dict[str, str]]
+
+    def see(self, image: np.ndarray, time: float, scale: float) -> Keypoints: ...
+
+    def solve(self, keypoints: Keypoints) -> SolvedPose | None: ...
+
+
+class SolvedPose(Protocol):
+    """A pose of one frame; see `ik.live.LiveFrame`."""
+
+    @property
+    def time(self) -> float: ...
+
+    @property
+    def rotations(self) -> np.ndarray: ...
+
+    @property
+    def root_position(self) -> np.ndarray: ...
+
+    @property
+    def confidence(self) -> np.ndarray: ...
+
+
 class PipelineFactory(Protocol):
     """Makes a pipeline a session, or solves keypoints; `device` tells users what computes."""
 
@@ -68,6 +97,8 @@ class PipelineFactory(Protocol):
         seen: Seen,
         progress: Callable[[str, int, int], None],
     ) -> Take: ...
+
+    def live(self, settings: Settings, video: dict[str, Any], skeleton: Skeleton | None) -> AnsweringPipeline: ...
 
 
 class Refusal(Exception):
@@ -114,7 +145,9 @@ class _Part(NamedTuple):
     root_position: np.ndarray | None
 
 
-class _Pushed(NamedTuple):
+class Pushed(NamedTuple):
+    """A frame that arrived: see `SolvingPipeline`'s push."""
+
     time: float
     scale: float
     image: np.ndarray
@@ -128,6 +161,7 @@ class Session:
     Attributes:
         name: The secret name that its client uses.
         peers: Routing id of the client by channel, as last heard.
+        credit: Frames that may be on their way or waiting. most_frames: In all; None is no bound.
         received, processed: Frames (or messages with keypoints) that arrived, and that were worked through.
         state: "receiving", "solving", "done", "failed" or "stopped".
         outcome: Channel and message with the takes or the error, once there is one.
@@ -148,6 +182,7 @@ class Session:
     ) -> None:
         self.name = name
         self.peers: dict[str, bytes] = {}
+        self.credit, self.most_frames = self._bounds(limits)
         self.received = 0
         self.processed = 0
         self.state = "receiving"
@@ -157,7 +192,7 @@ class Session:
         self._skeleton = check_skeleton(skeleton, limits)
         self._asked = check_seen(seen)
         self._limits, self._turns, self._post = limits, turns, post
-        self._queue: queue.Queue[_Pushed | _Part | None] = queue.Queue()
+        self._queue: queue.Queue[Pushed | _Part | None] = queue.Queue()
         self._stop = threading.Event()
         self._most = 1
         self._shape: tuple[int, ...] | None = None
@@ -166,6 +201,10 @@ class Session:
         self._finished = False
         self._thread = threading.Thread(target=self._work, name=f"session {name[:6]}", daemon=True)
         self._thread.start()
+
+    def _bounds(self, limits: Limits) -> tuple[int, int | None]:
+        """Return how many frames may be on their way or waiting, and how many there may be in all."""
+        return limits.credit, limits.frames
 
     @property
     def alive(self) -> bool:
@@ -182,8 +221,8 @@ class Session:
             return
         if self._asked is not None:
             raise Refusal("frame", f"frame {index} came where keypoints were announced")
-        if self.received >= self._limits.frames:
-            raise Refusal("limit", f"more than {self._limits.frames} frames; cut the video into parts")
+        if self.most_frames is not None and self.received >= self.most_frames:
+            raise Refusal("limit", f"more than {self.most_frames} frames; cut the video into parts")
         image = arrays.get("image")
         if len(arrays) != 1 or image is None or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise Refusal("frame", f"frame {index} is not one array 'image' of uint8 [height, width, 3]")
@@ -201,7 +240,7 @@ class Session:
                 raise Refusal("frame", f"frame {index} has {size}, but the video was said to have {video} pixels")
         self._shape, self._last_time = image.shape, moment
         self.received += 1
-        self._queue.put(_Pushed(moment, scale, image))
+        self._queue.put(Pushed(moment, scale, image))
 
     def keypoints(self, index: int, arrays: dict[str, np.ndarray]) -> None:
         """Take the keypoints of the next frames; those that were sent again are ignored.
@@ -279,8 +318,8 @@ class Session:
             raise Refusal("order", f"frame {index} came after the video was finished with {self.received} frames")
         if index > self.received:
             raise Refusal("order", f"frame {index} came where frame {self.received} was due")
-        if self.received - self.processed >= self._limits.credit:
-            raise Refusal("credit", f"frame {index} is beyond the credit of {self._limits.credit} frames")
+        if self.received - self.processed >= self.credit:
+            raise Refusal("credit", f"frame {index} is beyond the credit of {self.credit} frames")
         return True
 
     def finish(self, frames: int) -> None:
@@ -375,21 +414,20 @@ class Session:
 
     def _acknowledge(self, count: int) -> None:
         self.processed += count
-        credit = self._limits.credit
-        self._post(self, CONTROL, encode("ack", session=self.name, next_index=self.processed, credit=credit))
+        self._post(self, CONTROL, encode("ack", session=self.name, next_index=self.processed, credit=self.credit))
 
-    def _batches(self) -> Iterator[list[_Pushed]]:
+    def _batches(self) -> Iterator[list[Pushed]]:
         """Yield frames as they arrive, several at a time if they wait, of one scale."""
         while (item := self._queue.get()) is not None:
             self._check()
-            assert isinstance(item, _Pushed)
+            assert isinstance(item, Pushed)
             batch = [item]
             for _ in range(min(self._queue.qsize(), self._most - 1)):
                 item = self._queue.get()
                 if item is None:
                     yield batch
                     return
-                assert isinstance(item, _Pushed)
+                assert isinstance(item, Pushed)
                 if item.scale != batch[0].scale:
                     yield batch
                     batch = []
@@ -401,7 +439,7 @@ class Session:
         if seconds > PUSH_SECONDS:
             self._most = max(1, self._most // 2)
         elif seconds < PUSH_SECONDS / 2:
-            self._most = max(1, min(self._most * 2, self._limits.credit // 2))
+            self._most = max(1, min(self._most * 2, self.credit // 2))
 
     def _reporter(self) -> Callable[[str, int, int], None]:
         told = (-float("inf"), "")

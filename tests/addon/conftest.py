@@ -171,7 +171,10 @@ def backend(addon: Addon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
 
     def use(*flags: str) -> Path:
         program = folder / "video2rig"
-        program.write_text(f'#!/bin/sh\nexec "{python}" "{FAKE_SERVER}" "$@" {" ".join(flags)}\n')
+        # the checkout's own backend, whichever one that Python has
+        program.write_text(
+            f'#!/bin/sh\nPYTHONPATH="{ROOT / "backend"}" exec "{python}" "{FAKE_SERVER}" "$@" {" ".join(flags)}\n'
+        )
         program.chmod(0o755)
         monkeypatch.setenv("VIDEO2RIG_COMMAND", str(program))
         return program

@@ -31,8 +31,8 @@ from .to_motion import NobodySeen, fill_gaps, joint_confidence
 # Standard deviations of a good detector, in metres at the person. Most of it is slow and shared by neighbouring points,
 # and does not show in what a solution leaves unexplained; so estimates may raise it, and not lower it. Chosen on three
 # views of the Pose2Sim trial (cam01, cam03, cam04), from ten combinations.
-_KEYPOINT_DEVIATION = 0.012
-_SEGMENT_DEVIATION = (0.06, 0.06, 0.12)  # depth is told least well, and by nothing else
+KEYPOINT_DEVIATION = 0.012
+SEGMENT_DEVIATION = (0.06, 0.06, 0.12)  # depth is told least well, and by nothing else
 
 _NEUTRAL_FREEDOM = 2.0
 """So many times further joints may stray from the relaxed pose where a regression tells how people move."""
@@ -237,21 +237,22 @@ class CameraSolver:
             float(np.median(np.diff(times))) if len(times) > 1 else 1.0,
             observation.landmarks[None],
             confidence[None],
-            lambda pose, lengths, frames: _onto_rays(model, pose, lengths, observation, frames),
+            lambda pose, lengths, frames: onto_rays(
+                model, pose, lengths, observation.rays[frames], observation.confidence[frames]
+            ),
             begin,
         )
-        everything = slice(0, len(times))
         first = sequence.starter(sequence.spots, sequence.trust, model.no_stretch(1)) if begin is None else begin
         first = first.reshape(len(times))
-        depth = _onto_rays(model, first, model.no_stretch(), observation, everything).root_position[:, 2]
+        depth = onto_rays(model, first, model.no_stretch(), observation.rays, confidence).root_position[:, 2]
         # a frame whose rough distance is far off must not outweigh or vanish beside the others
         depth = depth.clamp(0.5 * depth.median(), 2.0 * depth.median())
-        noise = torch.tensor(_KEYPOINT_DEVIATION, dtype=torch.float64)
+        noise = torch.tensor(KEYPOINT_DEVIATION, dtype=torch.float64)
         evidence: list[Evidence] = [
             Rays(observation.rays[None], confidence[None], depth[None], noise, noise),
         ]
         if len(model.pairs):
-            deviations = torch.tensor(_SEGMENT_DEVIATION, dtype=torch.float64)
+            deviations = torch.tensor(SEGMENT_DEVIATION, dtype=torch.float64)
             evidence.append(
                 Directions(
                     len(model.site_joint), observation.direction[None], observation.trust[None], deviations, deviations
@@ -291,7 +292,8 @@ def put_right(
     for _ in range(_PASSES):
         observation = observe(keypoints, camera)
         pose = pose_of_rotations(model, torch.tensor(predict(keypoints).rotation))
-        placed = model.points(_onto_rays(model, pose, model.no_stretch(), observation, slice(None))).numpy()
+        pose = onto_rays(model, pose, model.no_stretch(), observation.rays, observation.confidence)
+        placed = model.points(pose).numpy()
         depth = np.maximum(placed[..., 2:], MIN_DEPTH)
         tolerance = _MISPLACED / np.median(depth[..., 0], axis=1)
         expected = placed[..., :2] / depth
@@ -333,9 +335,12 @@ def _shared_prior(model: BodyModel, frames: int, focal: bool) -> Tensor:
     return torch.tensor(whole * max(1.0, frames / _INDEPENDENT_FRAMES))
 
 
-def _onto_rays(model: BodyModel, pose: Pose, lengths: Tensor, observation: Observation, frames: slice) -> Pose:
-    """Shift poses [T] so that their points meet their rays: linear least squares, frame by frame."""
-    rays, weight = observation.rays[frames], observation.confidence[frames]
+def onto_rays(model: BodyModel, pose: Pose, lengths: Tensor, rays: Tensor, weight: Tensor) -> Pose:
+    """Shift poses [T] so that their points meet their rays: linear least squares, frame by frame.
+
+    Args:
+        lengths: Logarithms, [G] or [T, G]. rays: [T, K, 2] x / z and y / z. weight: [T, K], 0 where nothing was seen.
+    """
     points = model.points(pose, lengths)
     rows = torch.zeros(*rays.shape, 3, dtype=torch.float64)
     rows[..., 0, 0] = rows[..., 1, 1] = 1.0
