@@ -62,3 +62,19 @@ def test_pieces_cover_what_is_doubtful_and_share_only_their_ends() -> None:
         assert free.max(initial=0) <= 1 and bool(pieces) == bool(doubtful.any())
         inner = np.convolve(free == 0, np.ones(1), mode="same") > 0
         assert (inner & doubtful).sum() <= 2 * len(pieces)
+
+
+def test_what_pieces_come_to_does_not_depend_on_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = moving_person(np.random.default_rng(11), 260, noise=1.0)
+    wrong = scene.keypoints.positions.copy()
+    for begin in (40, 120, 200):  # an arm that is seen elsewhere for a while
+        wrong[begin : begin + 12, 13:23] += [60.0, -40.0]
+    keypoints = dataclasses.replace(scene.keypoints, positions=wrong)
+    found, led = [], finishing._lead  # pyright: ignore[reportPrivateUsage]
+    for threads in (1, 2):
+        pieces = []
+        monkeypatch.setattr(finishing, "_THREADS", threads)
+        monkeypatch.setattr(finishing, "_lead", lambda *a, pieces=pieces: (pieces.append(a), led(*a))[1])
+        found.append(solved(scene, keypoints, None))
+        assert len(pieces) > 1  # or the test shows nothing
+    assert torch.equal(found[0].pose.angles, found[1].pose.angles)
