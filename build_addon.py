@@ -44,6 +44,10 @@ CORE_ROOTS = (
     "key_reduction",
     "launcher",
     "limbs",
+    "live_client",
+    "live_grabbers",
+    "live_source",
+    "recording",
     "take",
     "settings",
     "bounds",
@@ -59,8 +63,8 @@ CORE_ROOTS = (
     "rig_structure",
     "rotation_channels",
 )
-"""What the add-on imports of the backend. These modules, and all that they import, run inside Blender: numpy, pyzmq
-and OpenCV are everything that they may ask for."""
+"""What the add-on imports of the backend. These modules, and all that they import, run inside Blender: numpy, pyzmq,
+OpenCV and mss are everything that they may ask for."""
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can tell
 
@@ -95,6 +99,9 @@ _PYZMQ_MACOS = (
     ),
 )
 
+# reads screens for live use: MIT, without dependencies, pure Python
+_MSS = Wheel("mss-10.2.0-py3-none-any.whl", "e79f428899280e7e64e38365b5bfed683851ebea807eeaeadaf06eb8e0d67197", "any")
+
 # OpenCV's 4.11 wheels were built against numpy 2, so they run with the numpy 1 of Blender 4.2 to 5.0 and with
 # numpy 2 alike; pyzmq's cp312-abi3 wheels serve the Pythons of Blender 5.1 and of Linux distributions.
 WHEELS: dict[str, tuple[Wheel, ...]] = {
@@ -114,6 +121,7 @@ WHEELS: dict[str, tuple[Wheel, ...]] = {
             "858fe25231e0fd8612da142efde019faa5ef63fa150a821a27870e791b38c798",
             "manylinux_2_28_x86_64",
         ),
+        _MSS,
     ),
     "macos-arm64": (
         Wheel(
@@ -122,6 +130,7 @@ WHEELS: dict[str, tuple[Wheel, ...]] = {
             "macosx_13_0_arm64",
         ),
         *_PYZMQ_MACOS,
+        _MSS,
     ),
     "macos-x64": (
         Wheel(
@@ -130,6 +139,7 @@ WHEELS: dict[str, tuple[Wheel, ...]] = {
             "macosx_13_0_x86_64",
         ),
         *_PYZMQ_MACOS,
+        _MSS,
     ),
     "windows-x64": (
         Wheel(
@@ -147,6 +157,7 @@ WHEELS: dict[str, tuple[Wheel, ...]] = {
             "3ea8e8fa5c097e68fef91d70b150fda96f307758103868018fc4deeb9c214122",
             "win_amd64",
         ),
+        _MSS,
     ),
 }
 
@@ -262,9 +273,11 @@ def fetch_wheel(wheel: Wheel, folder: Path) -> Path:
         project, release, python, abi, _ = wheel.tags
         folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        command += ["--only-binary=:all:", "--implementation", "cp", "--abi", abi, "--dest", str(folder)]
-        # an abi3 wheel is asked for with the lowest Python that it serves
-        command += ["--platform", wheel.pip_platform, "--python-version", re.sub(r"cp(\d)(\d+)", r"\1.\2", python)]
+        command += ["--only-binary=:all:", "--dest", str(folder)]
+        if wheel.pip_platform != "any":
+            command += ["--implementation", "cp", "--abi", abi, "--platform", wheel.pip_platform]
+            # an abi3 wheel is asked for with the lowest Python that it serves
+            command += ["--python-version", re.sub(r"cp(\d)(\d+)", r"\1.\2", python)]
         command.append(f"{project}=={release}")
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode or not path.is_file():

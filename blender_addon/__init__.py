@@ -18,6 +18,10 @@ from . import (
     edit_take,
     import_video,
     job,
+    live_operators,
+    live_options,
+    live_panel,
+    live_run,
     mapping,
     options,
     outcome,
@@ -32,6 +36,7 @@ from . import (
 # registered in this order, unregistered in the opposite one
 _CLASSES = (
     options.VIDEO2RIG_PG_options,
+    live_options.VIDEO2RIG_PG_live,
     mapping.VIDEO2RIG_PG_bones,
     preferences.VIDEO2RIG_preferences,
     *backend.CLASSES,
@@ -40,6 +45,7 @@ _CLASSES = (
     import_video.VIDEO2RIG_FH_video,
     pick_person.VIDEO2RIG_OT_pick_person,
     solve_again.VIDEO2RIG_OT_solve_again,
+    *live_operators.CLASSES,
     solve_again.VIDEO2RIG_OT_solve_take,
     edit_take.VIDEO2RIG_OT_mark_contacts,
     edit_take.VIDEO2RIG_OT_show_markers,
@@ -57,6 +63,7 @@ _CLASSES = (
     bones_panel.VIDEO2RIG_OT_load_bones,
     bones_panel.VIDEO2RIG_PT_bones,
     panel.VIDEO2RIG_PT_settings,
+    live_panel.VIDEO2RIG_PT_live,
 )
 _commands: list[object] = []
 
@@ -66,6 +73,7 @@ def register() -> None:
     for cls in _CLASSES:
         bpy.utils.register_class(cls)
     options.register()
+    live_options.register()
     mapping.register()
     doubt_colours.register()
     bpy.types.TOPBAR_MT_file_import.append(import_video.menu)
@@ -75,12 +83,14 @@ def register() -> None:
 def unregister() -> None:
     """Take everything back: what stays registered crashes or hangs some Blenders at exit."""
     worker.shutdown()
+    live_run.shutdown()
     job.shutdown()
     while _commands:
         bpy.utils.unregister_cli_command(_commands.pop())
     bpy.types.TOPBAR_MT_file_import.remove(import_video.menu)
     doubt_colours.unregister()
     mapping.unregister()
+    live_options.unregister()
     options.unregister()
     for cls in reversed(_CLASSES):
         bpy.utils.unregister_class(cls)

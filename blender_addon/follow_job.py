@@ -75,7 +75,7 @@ class FollowJob:
             self._job = self._open(context)
         except Video2RigError as error:
             self._tell("ERROR", str(error))
-            _redraw(context)
+            redraw(context)
             return {"CANCELLED"}
         self._scene = held.HeldScene.of(context)
         job.current = self._job
@@ -129,7 +129,7 @@ class FollowJob:
             self._tell("WARNING", notice)
         text = "Cancelling" if work.cancelling else f"{progress_text(work.progress())} (Esc cancels)"
         context.workspace.status_text_set(f"Video2Rig: {text}")
-        _redraw(context)
+        redraw(context)
 
     def _end(self, context: bpy.types.Context) -> None:
         if self._timer is not None:
@@ -139,10 +139,11 @@ class FollowJob:
             context.workspace.status_text_set(None)
         job.current = None
         self._job = None
-        _redraw(context)
+        redraw(context)
 
 
-def _redraw(context: bpy.types.Context) -> None:
+def redraw(context: bpy.types.Context) -> None:
+    """Let the 3D views be drawn anew."""
     for window in context.window_manager.windows:
         for area in window.screen.areas:
             if area.type == "VIEW_3D":

@@ -84,38 +84,74 @@ def pose_on(rig: bpy.types.Object, motion: Motion) -> Pose:
     Raises:
         RigError: The armature is not the one whose skeleton the motion has.
     """
-    skeleton = motion.skeleton
-    world = retarget.orientations(motion)
-    rest = rest_rig(rig)
-    switches: tuple[Switch, ...] = ()
-    travel = ""
-    if is_own(rig, skeleton):
-        names, joints, turned = skeleton.names, tuple(range(len(skeleton))), world
-        path = motion.root_position
-        numbers = tuple(rest.index(name) for name in names)
-    else:
-        bones = {r: n for r, n in zip(skeleton.roles, skeleton.names, strict=True) if n in rig.data.bones}
-        used = mapping.of(rig)
-        target = target_of(rig, bones, "clinical", limits_of(rig, bones.values()))
-        if np.abs(target.skeleton.rest_matrices()[:, :3, :3] - skeleton.rest_matrices()[:, :3, :3]).max() > _SAME:
-            raise RigError(f"{rig.name} is not the armature that was solved: its bones rest otherwise")
-        numbers, joints = target.bones, target.joints
-        names = tuple(rest.names[bone] for bone in numbers)
-        turned = retarget.bone_orientations(target, world)
-        path = retarget.root_path(target, motion, world)
-        switches, travel = switches_of(rig, used.family), used.travel
-        set_switches(rig, switches)
-    if is_own(rig, skeleton) and tuple(rest.parents[bone] for bone in numbers) == tuple(
-        -1 if parent < 0 else numbers[parent] for parent in skeleton.parents
-    ):
-        own = motion.rotations  # nothing lies between or above
-    else:
-        own = retarget.in_spaces(turned, spaces(rig, rest, numbers))
-    channels = _locations(rig, names[0], path, travel)
-    for number, name in enumerate(names):
-        channels.append(Channel(name, *rotation_channel(rig.pose.bones[name], own[:, number])))
-    orientation = {name: turned[:, number] for number, name in enumerate(names)}
-    return Pose(channels, dict(zip(names, joints, strict=True)), orientation, switches)
+    return Onto(rig, motion.skeleton).pose(rig, motion)
+
+
+class Onto:
+    """How a skeleton's joints turn an armature's bones: read from the armature once, for any number of motions.
+
+    The properties that its bones need to move the body are set.
+
+    Attributes:
+        switches: These properties.
+    """
+
+    def __init__(self, rig: bpy.types.Object, skeleton: Skeleton) -> None:
+        """Read the armature.
+
+        Raises:
+            RigError: The armature is not the one whose skeleton this is.
+        """
+        rest = rest_rig(rig)
+        self.switches: tuple[Switch, ...] = ()
+        self._target: RigSkeleton | None = None
+        travel, numbers = "", tuple(rest.index(name) for name in skeleton.names if name in rest.names)
+        own = is_own(rig, skeleton)
+        if own:
+            self._names, self._joints = skeleton.names, tuple(range(len(skeleton)))
+        else:
+            bones = {r: n for r, n in zip(skeleton.roles, skeleton.names, strict=True) if n in rig.data.bones}
+            used = mapping.of(rig)
+            target = target_of(rig, bones, "clinical", limits_of(rig, bones.values()))
+            if np.abs(target.skeleton.rest_matrices()[:, :3, :3] - skeleton.rest_matrices()[:, :3, :3]).max() > _SAME:
+                raise RigError(f"{rig.name} is not the armature that was solved: its bones rest otherwise")
+            self._target, numbers, self._joints = target, target.bones, target.joints
+            self._names = tuple(rest.names[bone] for bone in numbers)
+            self.switches, travel = switches_of(rig, used.family), used.travel
+            set_switches(rig, self.switches)
+        self._spaces = None
+        if not own or tuple(rest.parents[bone] for bone in numbers) != tuple(
+            -1 if parent < 0 else numbers[parent] for parent in skeleton.parents
+        ):  # something lies between or above
+            self._spaces = spaces(rig, rest, numbers)
+        self._travel = travel
+        self._root_space = location_space(rig, self._names[0])
+        self._travel_space = _travel_space(rig, self._names[0], travel)
+
+    def pose(self, rig: bpy.types.Object, motion: Motion) -> Pose:
+        """Return the keys of a motion of the skeleton; `rig` is the armature that was read."""
+        world = retarget.orientations(motion)
+        turned, path = world, motion.root_position
+        if self._target is not None:
+            turned = retarget.bone_orientations(self._target, world)
+            path = retarget.root_path(self._target, motion, world)
+        own = motion.rotations if self._spaces is None else retarget.in_spaces(turned, self._spaces)
+        channels = self._locations(path)
+        for number, name in enumerate(self._names):
+            channels.append(Channel(name, *rotation_channel(rig.pose.bones[name], own[:, number])))
+        orientation = {name: turned[:, number] for number, name in enumerate(self._names)}
+        return Pose(channels, dict(zip(self._names, self._joints, strict=True)), orientation, self.switches)
+
+    def _locations(self, path: np.ndarray) -> list[Channel]:
+        """Return the channels that take the body along a path [T, 3] of the root's head in the world, metres."""
+        axes, base = self._root_space
+        found = []
+        if self._travel_space is not None:
+            floor = (path - base) * [1.0, 1.0, 0.0]
+            found.append(Channel(self._travel, ".location", np.linalg.solve(self._travel_space, floor.T).T))
+            path = path - floor
+        found.append(Channel(self._names[0], ".location", np.linalg.solve(axes, (path - base).T).T))
+        return found
 
 
 def switches_of(rig: bpy.types.Object, family: str) -> tuple[Switch, ...]:
@@ -144,21 +180,17 @@ def rotation_channel(bone: bpy.types.PoseBone, quaternions: np.ndarray) -> tuple
     return ".rotation_euler", euler_curves(quaternions, bone.rotation_mode)
 
 
-def _locations(rig: bpy.types.Object, root: str, path: np.ndarray, travel: str) -> list[Channel]:
-    """Return the channels that take the body along a path [T, 3] of the root's head in the world, metres."""
-    axes, base = location_space(rig, root)
-    found = []
-    if travel:
-        above = [bone.name for bone in rig.pose.bones[root].parent_recursive]
-        if travel not in above:
-            raise RigError(f"{rig.name}: the bone {travel!r} that should travel does not carry {root!r}; see Bones")
-        floor = path - base
-        floor = floor * [1.0, 1.0, 0.0]
-        own, _ = location_space(rig, travel)
-        found.append(Channel(travel, ".location", np.linalg.solve(own, floor.T).T))
-        path = path - floor
-    found.append(Channel(root, ".location", np.linalg.solve(axes, (path - base).T).T))
-    return found
+def _travel_space(rig: bpy.types.Object, root: str, travel: str) -> np.ndarray | None:
+    """Return the axes [3, 3] of the bone that takes the path along the floor; None where none does.
+
+    Raises:
+        RigError: It does not carry the root.
+    """
+    if not travel:
+        return None
+    if travel not in [bone.name for bone in rig.pose.bones[root].parent_recursive]:
+        raise RigError(f"{rig.name}: the bone {travel!r} that should travel does not carry {root!r}; see Bones")
+    return location_space(rig, travel)[0]
 
 
 def what_was_set(pose: Pose) -> list[str]:

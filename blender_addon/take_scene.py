@@ -77,6 +77,7 @@ def place(
     bound: float | None = None,
     off: frozenset[str] = frozenset(),
     onto: bpy.types.Object | None = None,
+    background: bool = True,
 ) -> Placed:
     """Put the takes of a video into the scene; on any error the scene is as it was.
 
@@ -92,6 +93,7 @@ def place(
         off: Limbs that are not solved: they keep the keys that the armature has for them, or rest on a new one.
         onto: The armature whose skeleton was solved, for one take; None builds new ones. It gets a new action, and the
             one that it had is kept in the file.
+        background: Whether the camera shows the video.
 
     Raises:
         RigError: The armature is no longer the one that was solved.
@@ -115,7 +117,8 @@ def place(
         if end > scene.frame_end:
             notices.append(f"the motion goes on to frame {end}, and the scene ends at {scene.frame_end}")
         try:
-            video_camera.add_background(camera, Path(info.path), info.fps, duration, clock)
+            if background:
+                video_camera.add_background(camera, Path(info.path), info.fps, duration, clock)
         except video_camera.BackgroundError as error:
             notices.append(str(error))  # the motion does not need it
         camera[kept.PLACED] = uuid4().hex

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command line: ``video2rig solve | people | report | export | joints | serve | models | fetch | doctor``."""
+"""The command line: ``video2rig solve | live | people | report | export | joints | serve | models | doctor | ...``."""
 
 from __future__ import annotations
 
@@ -63,28 +63,25 @@ def _parser() -> argparse.ArgumentParser:
     solve.add_argument(
         "--overwrite", action="store_true", help="replace the takes that `--person everyone` left before"
     )
-    solve.add_argument("--height", type=float, metavar="M", help="standing height of the person, metres")
-    solve.add_argument(
-        "--fov", type=float, metavar="DEG", help="field of view across the longer side of the picture, degrees"
-    )
-    solve.add_argument("--tilt", type=float, metavar="DEG", help="how far the camera looks down, degrees")
-    solve.add_argument(
-        "--smoothing",
-        type=_hertz,
-        metavar="HZ",
-        default=Settings.smoothing_hz,
-        help="cut-off, hertz, or 'auto' to estimate it from the motion (default: %(default)s)",
-    )
-    solve.add_argument("--contacts", choices=CONTACT_MODES, default="auto", help="hold feet that rest on the floor")
-    solve.add_argument("--rom", choices=ROM_PROFILES, default=Settings.rom, help="how far joints may turn")
-    solve.add_argument(
-        "--regression",
-        action=argparse.BooleanOptionalAction,
-        default=Settings.regression,
-        help="let a network that knows how people move tell what one camera leaves open (default: %(default)s)",
-    )
+    _add_solve_arguments(solve)
     solve.add_argument("--json-progress", action="store_true", help="one JSON object a line on standard output")
     solve.set_defaults(run=_solve)
+
+    live = commands.add_parser("live", help="record from a camera, the screen or a stream, and solve it to a take")
+    live.add_argument(
+        "--source",
+        default="0",
+        help="a camera's number (default: %(default)s); screen, screen:2 or screen:LEFT,TOP,WIDTH,HEIGHT; a stream's "
+        "address; or a video, played at its own pace",
+    )
+    live.add_argument("-o", "--output", type=Path, required=True, metavar="TAKE.npz")
+    live.add_argument(
+        "--seconds", type=float, default=math.inf, metavar="S", help="how long to record (default: until Ctrl-C)"
+    )
+    _add_network_arguments(live)
+    _add_solve_arguments(live)
+    live.add_argument("--json-progress", action="store_true", help="one JSON object a line on standard output")
+    live.set_defaults(run=_live)
 
     people = commands.add_parser(
         "people", help="show who is in a video, with the numbers and points by which solve --person takes them"
@@ -149,8 +146,35 @@ def _parser() -> argparse.ArgumentParser:
 def _add_video_arguments(to: argparse.ArgumentParser) -> None:
     to.add_argument("video", type=Path, help="a video file, or a folder of images")
     to.add_argument("--fps", type=float, help="frames a second of a folder of images")
+    _add_network_arguments(to)
+
+
+def _add_network_arguments(to: argparse.ArgumentParser) -> None:
     to.add_argument("--device", choices=DEVICES, default="auto", help="where the networks run")
     to.add_argument("--detector", choices=DETECTORS, default=Settings.detector, help="`models list` tells of each")
+
+
+def _add_solve_arguments(to: argparse.ArgumentParser) -> None:
+    to.add_argument("--height", type=float, metavar="M", help="standing height of the person, metres")
+    to.add_argument(
+        "--fov", type=float, metavar="DEG", help="field of view across the longer side of the picture, degrees"
+    )
+    to.add_argument("--tilt", type=float, metavar="DEG", help="how far the camera looks down, degrees")
+    to.add_argument(
+        "--smoothing",
+        type=_hertz,
+        metavar="HZ",
+        default=Settings.smoothing_hz,
+        help="cut-off, hertz, or 'auto' to estimate it from the motion (default: %(default)s)",
+    )
+    to.add_argument("--contacts", choices=CONTACT_MODES, default="auto", help="hold feet that rest on the floor")
+    to.add_argument("--rom", choices=ROM_PROFILES, default=Settings.rom, help="how far joints may turn")
+    to.add_argument(
+        "--regression",
+        action=argparse.BooleanOptionalAction,
+        default=Settings.regression,
+        help="let a network that knows how people move tell what one camera leaves open (default: %(default)s)",
+    )
 
 
 def _degrees(value: float | None) -> float | None:
@@ -196,18 +220,7 @@ def _solve(options: argparse.Namespace) -> int:
     from .presence import presence
     from .take_files import path_of, refuse_former, remove_former
 
-    settings = Settings(
-        device=options.device,
-        detector=options.detector,
-        person=options.person,
-        smoothing_hz=options.smoothing,
-        height=options.height,
-        field_of_view=_degrees(options.fov),
-        tilt=_degrees(options.tilt),
-        contacts=options.contacts,
-        rom=options.rom,
-        regression=options.regression,
-    )
+    settings = _settings(options, options.person)
     check_writable(options.output)
     several = settings.choice().kind == "everyone"
     if several and not options.overwrite:
@@ -233,6 +246,50 @@ def _solve(options: argparse.Namespace) -> int:
         print(f"video2rig: wrote {path}", file=sys.stderr)
     if several:
         remove_former(options.output, [path_of(options.output, take.person) for take in takes])
+    return 0
+
+
+def _settings(options: argparse.Namespace, person: str) -> Settings:
+    return Settings(
+        device=options.device,
+        detector=options.detector,
+        person=person,
+        smoothing_hz=options.smoothing,
+        height=options.height,
+        field_of_view=_degrees(options.fov),
+        tilt=_degrees(options.tilt),
+        contacts=options.contacts,
+        rom=options.rom,
+        regression=options.regression,
+    )
+
+
+def _live(options: argparse.Namespace) -> int:
+    from .files import check_writable
+    from .live.recorded import GlanceLine, record, solve
+    from .live_source import open_live
+    from .pipeline import Backend
+    from .presence import presence
+
+    settings = _settings(options, "largest")
+    check_writable(options.output)
+    backend = Backend(settings.device)
+    print(f"video2rig: {backend.notice}", file=sys.stderr)
+    with open_live(options.source) as source:
+        print(f"video2rig: {source.name}, {source.width}x{source.height}; Ctrl-C ends the recording", file=sys.stderr)
+        line = GlanceLine()
+        try:
+            recording = record(source, settings, backend, lambda seconds: seconds >= options.seconds, line)
+        finally:
+            line.close()
+    progress = _ProgressLine(options.json_progress)
+    try:
+        take = solve(recording, settings, backend, progress)
+    finally:
+        progress.close()
+    take.save(options.output)
+    print(f"video2rig: {presence(take.keypoints)}", file=sys.stderr)
+    print(f"video2rig: wrote {options.output}", file=sys.stderr)
     return 0
 
 

@@ -25,13 +25,24 @@ from .frames import VideoSource
 from .link import CONTROL, FRAMES, Link, Pulse, ServerError, Timing, Unreachable, Welcome, greet, probe
 from .motion import Contact
 from .progress import Progress, Teller
+from .recording import Recording
 from .seen import Seen
 from .settings import Settings, SettingsError
 from .skeleton import Skeleton
 from .take import Take, TakeError, unpack_all
 from .wire import Limits, Message, WireError, encode
 
-__all__ = ["Progress", "ServerError", "Timing", "Unreachable", "Welcome", "probe", "solve", "solve_again"]
+__all__ = [
+    "Progress",
+    "ServerError",
+    "Timing",
+    "Unreachable",
+    "Welcome",
+    "probe",
+    "solve",
+    "solve_again",
+    "solve_recorded",
+]
 
 
 def solve(
@@ -95,7 +106,7 @@ def solve_again(
         Cancelled, Unreachable, ServerError: See :func:`solve`.
     """
     before = take.motion.provenance
-    cargo = KeypointsCargo(Seen.of(take, contacts), video_facts(take))
+    cargo = KeypointsCargo(Seen.of(take, contacts, skeleton), video_facts(take))
     settings = as_seen(take, settings)
     sent = settings
     if skeleton is not None and settings.field_of_view is None:
@@ -115,6 +126,37 @@ def solve_again(
         kept["weights"] = {name: seeing[name] for name in seeing if name not in _SOLVING} | solving
     motion = dataclasses.replace(new.motion, provenance={**new.motion.provenance, **kept})
     return dataclasses.replace(new, motion=motion, video=take.video)
+
+
+def solve_recorded(
+    recording: Recording,
+    settings: Settings,
+    connection: Connection,
+    *,
+    progress: Callable[[Progress], None],
+    cancelled: threading.Event,
+    restart: Callable[[], Connection] | None = None,
+    timing: Timing | None = None,
+    skeleton: Skeleton | None = None,
+) -> Take:
+    """Have a server solve what was recorded live, as a whole.
+
+    Args:
+        recording: What was seen. skeleton: What to solve; None has the server measure the person.
+        The rest: See :func:`solve`.
+
+    Raises:
+        RecordingError: The recording is too short, or shows nobody.
+        Cancelled, Unreachable, ServerError: See :func:`solve`.
+    """
+    cargo = KeypointsCargo(recording.seen(), recording.facts())
+    work = _Solve(cargo, settings, skeleton, connection, progress, cancelled, restart, timing or Timing())
+    takes = work.run()
+    if len(takes) != 1:
+        raise WireError(f"the server sent {len(takes)} takes for the keypoints of one person")
+    made = takes[0].motion.provenance
+    kept = {"live": True, "weights": recording.weights | dict(made.get("weights", {}))}
+    return dataclasses.replace(takes[0], motion=dataclasses.replace(takes[0].motion, provenance={**made, **kept}))
 
 
 def as_seen(take: Take, settings: Settings) -> Settings:

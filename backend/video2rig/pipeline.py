@@ -285,6 +285,7 @@ def solve_seen(
         world=seen.world,
         person=seen.person,
         marked=seen.contacts,
+        former=seen.former if skeleton is not None else None,
     )
 
 

@@ -20,7 +20,7 @@ from .errors import Video2RigError
 from .link import Unreachable, probe
 from .parent import is_running
 from .seen import Seen
-from .session import PipelineFactory, SolvingPipeline
+from .session import AnsweringPipeline, PipelineFactory, SolvingPipeline
 from .settings import Settings
 from .skeleton import Skeleton
 from .switchboard import ServeError, Switchboard
@@ -129,6 +129,12 @@ class TorchPipelines:
         from .pipeline import solve_seen
 
         return solve_seen(seen, settings, video, self._backend(settings), progress, skeleton)
+
+    def live(self, settings: Settings, video: dict[str, Any], skeleton: Skeleton | None) -> AnsweringPipeline:
+        """Return what answers live frames; called by one session at a time."""
+        from .live.pipeline import LivePipeline
+
+        return LivePipeline(settings, video, self._backend(settings), skeleton)
 
     def _backend(self, settings: Settings) -> Any:
         from .pipeline import Backend

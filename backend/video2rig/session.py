@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import queue
 import threading
@@ -19,7 +20,7 @@ from .errors import Video2RigError
 from .keypoints import KEYPOINT_SETS, Keypoints, KeypointsError
 from .link import CONTROL, FRAMES
 from .motion import Contact
-from .seen import MAX_PERSON, ContactsError, Seen, contacts_from_json
+from .seen import MAX_PERSON, ContactsError, Former, Seen, contacts_from_json
 from .settings import Settings
 from .skeleton import Skeleton, SkeletonError
 from .take import Take, pack_all
@@ -52,6 +53,35 @@ class SolvingPipeline(Protocol):
     def solve(self, progress: Callable[[str, int, int], None]) -> list[Take]: ...
 
 
+class AnsweringPipeline(Protocol):
+    """What a live session needs of a pipeline; see `live.pipeline.LivePipeline`."""
+
+    skeleton: Skeleton
+    keypoint_set: str
+    lag: int
+    digests: dict[str, dict[str, str]]
+
+    def see(self, image: np.ndarray, time: float, scale: float) -> Keypoints: ...
+
+    def solve(self, keypoints: Keypoints) -> SolvedPose | None: ...
+
+
+class SolvedPose(Protocol):
+    """A pose of one frame; see `ik.live.LiveFrame`."""
+
+    @property
+    def time(self) -> float: ...
+
+    @property
+    def rotations(self) -> np.ndarray: ...
+
+    @property
+    def root_position(self) -> np.ndarray: ...
+
+    @property
+    def confidence(self) -> np.ndarray: ...
+
+
 class PipelineFactory(Protocol):
     """Makes a pipeline a session, or solves keypoints; `device` tells users what computes."""
 
@@ -67,6 +97,8 @@ class PipelineFactory(Protocol):
         seen: Seen,
         progress: Callable[[str, int, int], None],
     ) -> Take: ...
+
+    def live(self, settings: Settings, video: dict[str, Any], skeleton: Skeleton | None) -> AnsweringPipeline: ...
 
 
 class Refusal(Exception):
@@ -102,9 +134,20 @@ class _Asked(NamedTuple):
     person: int
     world: Camera | None
     contacts: tuple[Contact, ...] | None
+    former: Camera | None
 
 
-class _Pushed(NamedTuple):
+class _Part(NamedTuple):
+    """Keypoints of some frames, and how the skeleton was there as it was solved before."""
+
+    keypoints: Keypoints
+    rotations: np.ndarray | None
+    root_position: np.ndarray | None
+
+
+class Pushed(NamedTuple):
+    """A frame that arrived: see `SolvingPipeline`'s push."""
+
     time: float
     scale: float
     image: np.ndarray
@@ -118,6 +161,7 @@ class Session:
     Attributes:
         name: The secret name that its client uses.
         peers: Routing id of the client by channel, as last heard.
+        credit: Frames that may be on their way or waiting. most_frames: In all; None is no bound.
         received, processed: Frames (or messages with keypoints) that arrived, and that were worked through.
         state: "receiving", "solving", "done", "failed" or "stopped".
         outcome: Channel and message with the takes or the error, once there is one.
@@ -138,6 +182,7 @@ class Session:
     ) -> None:
         self.name = name
         self.peers: dict[str, bytes] = {}
+        self.credit, self.most_frames = self._bounds(limits)
         self.received = 0
         self.processed = 0
         self.state = "receiving"
@@ -147,7 +192,7 @@ class Session:
         self._skeleton = check_skeleton(skeleton, limits)
         self._asked = check_seen(seen)
         self._limits, self._turns, self._post = limits, turns, post
-        self._queue: queue.Queue[_Pushed | Keypoints | None] = queue.Queue()
+        self._queue: queue.Queue[Pushed | _Part | None] = queue.Queue()
         self._stop = threading.Event()
         self._most = 1
         self._shape: tuple[int, ...] | None = None
@@ -156,6 +201,10 @@ class Session:
         self._finished = False
         self._thread = threading.Thread(target=self._work, name=f"session {name[:6]}", daemon=True)
         self._thread.start()
+
+    def _bounds(self, limits: Limits) -> tuple[int, int | None]:
+        """Return how many frames may be on their way or waiting, and how many there may be in all."""
+        return limits.credit, limits.frames
 
     @property
     def alive(self) -> bool:
@@ -172,8 +221,8 @@ class Session:
             return
         if self._asked is not None:
             raise Refusal("frame", f"frame {index} came where keypoints were announced")
-        if self.received >= self._limits.frames:
-            raise Refusal("limit", f"more than {self._limits.frames} frames; cut the video into parts")
+        if self.most_frames is not None and self.received >= self.most_frames:
+            raise Refusal("limit", f"more than {self.most_frames} frames; cut the video into parts")
         image = arrays.get("image")
         if len(arrays) != 1 or image is None or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise Refusal("frame", f"frame {index} is not one array 'image' of uint8 [height, width, 3]")
@@ -191,14 +240,14 @@ class Session:
                 raise Refusal("frame", f"frame {index} has {size}, but the video was said to have {video} pixels")
         self._shape, self._last_time = image.shape, moment
         self.received += 1
-        self._queue.put(_Pushed(moment, scale, image))
+        self._queue.put(Pushed(moment, scale, image))
 
     def keypoints(self, index: int, arrays: dict[str, np.ndarray]) -> None:
         """Take the keypoints of the next frames; those that were sent again are ignored.
 
         Args:
             index: Of the message. arrays: ``positions``, ``confidence``, ``times`` and, for all messages or none,
-                ``world``, as `Keypoints` has them.
+                ``world``, as `Keypoints` has them; ``rotations`` and ``root_position`` where a `Former` was announced.
 
         Raises:
             Refusal: They are out of turn, beyond the credit or the limits, or no keypoints.
@@ -207,7 +256,8 @@ class Session:
             return
         if self._asked is None:
             raise Refusal("keypoints", "keypoints came where frames were announced")
-        if set(arrays) | {"world"} != {"positions", "confidence", "times", "world"}:
+        former = set() if self._asked.former is None else {"rotations", "root_position"}
+        if set(arrays) | {"world"} != {"positions", "confidence", "times", "world"} | former:
             raise Refusal("keypoints", "keypoints: expected the arrays positions, confidence, times, and maybe world")
         try:
             part = Keypoints(
@@ -230,10 +280,31 @@ class Session:
         far = np.abs(part.positions[certain]).max(initial=0.0) > MAX_PIXELS
         if far or (part.world is not None and np.abs(part.world[certain]).max(initial=0.0) > MAX_METRES):
             raise Refusal("limit", f"keypoints {index}: one is beyond {MAX_PIXELS:g} pixels or {MAX_METRES:g} m")
+        whole = _Part(part, *self._former(arrays, len(part.times)))
         self._shape, self._last_time = shape, float(part.times[-1])
         self._count += len(part.times)
         self.received += 1
-        self._queue.put(part)
+        self._queue.put(whole)
+
+    def _former(self, arrays: dict[str, np.ndarray], frames: int) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
+        """Return the rotations and root positions of so many frames of a former motion, if one was announced.
+
+        Raises:
+            Refusal: They are not those of the skeleton that is to be solved, or cannot be.
+        """
+        if self._asked is None or self._asked.former is None or self._skeleton is None:
+            return None, None
+        rotations, root = (np.asarray(arrays[name]) for name in ("rotations", "root_position"))
+        if rotations.shape != (frames, len(self._skeleton), 4) or root.shape != (frames, 3):
+            raise Refusal(
+                "keypoints", f"rotations: expected {frames} frames of the skeleton's {len(self._skeleton)} bones"
+            )
+        for array in (rotations, root):
+            if array.dtype.kind != "f" or not np.abs(array).max(initial=0.0) <= MAX_METRES:
+                raise Refusal("keypoints", "rotations and root_position: expected numbers that a motion can have")
+        if not np.square(rotations).sum(axis=-1).min(initial=1.0) > 0.5:
+            raise Refusal("keypoints", "rotations: expected unit quaternions")
+        return rotations.astype(np.float64), root.astype(np.float64)
 
     def _is_due(self, index: int) -> bool:
         """Tell whether a frame, or a message with keypoints, is the next one; false where it was sent again.
@@ -247,8 +318,8 @@ class Session:
             raise Refusal("order", f"frame {index} came after the video was finished with {self.received} frames")
         if index > self.received:
             raise Refusal("order", f"frame {index} came where frame {self.received} was due")
-        if self.received - self.processed >= self._limits.credit:
-            raise Refusal("credit", f"frame {index} is beyond the credit of {self._limits.credit} frames")
+        if self.received - self.processed >= self.credit:
+            raise Refusal("credit", f"frame {index} is beyond the credit of {self.credit} frames")
         return True
 
     def finish(self, frames: int) -> None:
@@ -324,43 +395,39 @@ class Session:
             return pipeline.solve(report), pipeline.notices
 
     def _again(self, asked: _Asked, report: Callable[[str, int, int], None]) -> Take:
-        parts: list[Keypoints] = []
+        parts: list[_Part] = []
         while (item := self._queue.get()) is not None:
             self._check()
-            assert isinstance(item, Keypoints)
+            assert isinstance(item, _Part)
             parts.append(item)
             self._acknowledge(1)
         self._check()
         self.state = "solving"
-        worlds = [part.world for part in parts if part.world is not None]
-        keypoints = Keypoints(
-            asked.keypoint_set,
-            np.concatenate([part.positions for part in parts]),
-            np.concatenate([part.confidence for part in parts]),
-            np.concatenate([part.times for part in parts]),
-            np.concatenate(worlds) if worlds else None,
-        )
-        seen = Seen(keypoints, asked.person, asked.world, asked.contacts)
+        seen = Seen(_joined([part.keypoints for part in parts]), asked.person, asked.world, asked.contacts)
+        rotations = [part.rotations for part in parts if part.rotations is not None]
+        roots = [part.root_position for part in parts if part.root_position is not None]
+        if asked.former is not None and rotations and roots:
+            former = Former(np.concatenate(rotations), np.concatenate(roots), asked.former)
+            seen = dataclasses.replace(seen, former=former)
         with self._turn(self._turns.solving):
             return self._factory.again(self._settings, self._video, self._skeleton, seen, report)
 
     def _acknowledge(self, count: int) -> None:
         self.processed += count
-        credit = self._limits.credit
-        self._post(self, CONTROL, encode("ack", session=self.name, next_index=self.processed, credit=credit))
+        self._post(self, CONTROL, encode("ack", session=self.name, next_index=self.processed, credit=self.credit))
 
-    def _batches(self) -> Iterator[list[_Pushed]]:
+    def _batches(self) -> Iterator[list[Pushed]]:
         """Yield frames as they arrive, several at a time if they wait, of one scale."""
         while (item := self._queue.get()) is not None:
             self._check()
-            assert isinstance(item, _Pushed)
+            assert isinstance(item, Pushed)
             batch = [item]
             for _ in range(min(self._queue.qsize(), self._most - 1)):
                 item = self._queue.get()
                 if item is None:
                     yield batch
                     return
-                assert isinstance(item, _Pushed)
+                assert isinstance(item, Pushed)
                 if item.scale != batch[0].scale:
                     yield batch
                     batch = []
@@ -372,7 +439,7 @@ class Session:
         if seconds > PUSH_SECONDS:
             self._most = max(1, self._most // 2)
         elif seconds < PUSH_SECONDS / 2:
-            self._most = max(1, min(self._most * 2, self._limits.credit // 2))
+            self._most = max(1, min(self._most * 2, self.credit // 2))
 
     def _reporter(self) -> Callable[[str, int, int], None]:
         told = (-float("inf"), "")
@@ -451,6 +518,18 @@ def check_skeleton(data: dict[str, Any], limits: Limits) -> Skeleton | None:
     return skeleton
 
 
+def _joined(parts: list[Keypoints]) -> Keypoints:
+    """Return keypoints of frames one part after the other."""
+    worlds = [part.world for part in parts if part.world is not None]
+    return Keypoints(
+        parts[0].set_name,
+        np.concatenate([part.positions for part in parts]),
+        np.concatenate([part.confidence for part in parts]),
+        np.concatenate([part.times for part in parts]),
+        np.concatenate(worlds) if worlds else None,
+    )
+
+
 def check_seen(data: dict[str, Any]) -> _Asked | None:
     """Return of whom keypoints are announced; None, for an empty object, announces frames.
 
@@ -459,10 +538,10 @@ def check_seen(data: dict[str, Any]) -> _Asked | None:
     """
     if not data:
         return None
-    names = ("keypoint_set", "person", "camera", "contacts")
+    names = ("keypoint_set", "person", "camera", "contacts", "former")
     if set(data) != set(names):
         raise Refusal("seen", f"seen: expected exactly the entries {', '.join(names)}")
-    keypoint_set, person, camera, contacts = (data[name] for name in names)
+    keypoint_set, person, camera, contacts, former = (data[name] for name in names)
     if not isinstance(keypoint_set, str) or keypoint_set not in KEYPOINT_SETS:
         raise Refusal("seen", f"seen: no keypoint set {str(keypoint_set)[:40]!r}; there are {', '.join(KEYPOINT_SETS)}")
     if type(person) is not int or not 1 <= person <= MAX_PERSON:
@@ -470,6 +549,6 @@ def check_seen(data: dict[str, Any]) -> _Asked | None:
     try:
         world = None if camera == {} else Camera.from_json(camera)
         marked = None if contacts is None else contacts_from_json(contacts)
-        return _Asked(keypoint_set, person, world, marked)
+        return _Asked(keypoint_set, person, world, marked, None if former == {} else Camera.from_json(former))
     except (CameraError, ContactsError, OverflowError) as error:
         raise Refusal("seen", str(error)) from error

@@ -26,6 +26,7 @@ from .access import Access
 from .connection import Connection
 from .errors import Video2RigError
 from .link import CONTROL, FRAMES
+from .live_session import LiveSession
 from .session import PipelineFactory, Refusal, Session, Turns
 from .settings import Settings
 from .wire import PROTOCOL, Limits, Message, WireError, decode, encode
@@ -39,7 +40,7 @@ CLOSE_SECONDS = 3.0
 """For the workers to come to their next step at the end."""
 
 _WAKE = "inproc://wake"
-_REQUESTS = ("hello", "open", "resume", "ping", "cancel", "frame", "keypoints", "finish", "done")
+_REQUESTS = ("hello", "open", "live", "resume", "ping", "cancel", "frame", "keypoints", "finish", "done")
 
 
 class ServeError(Video2RigError):
@@ -181,7 +182,7 @@ class Switchboard:
                 limits=self._limits.to_json(),
             )
             self._send(channel, peer, welcome)
-        elif kind == "open":
+        elif kind in ("open", "live"):
             self._open(peer, message)
         elif kind == "ping" and not message["session"]:
             self._send(channel, peer, self._pong(None))
@@ -227,8 +228,12 @@ class Switchboard:
         except Video2RigError as error:
             raise Refusal("settings", str(error)) from error
         name = secrets.token_hex(16)
-        told = message["video"], message["skeleton"], message["seen"]
-        session = Session(name, settings, *told, self._factory, self._limits, self._turns, self._post)
+        told = message["video"], message["skeleton"]
+        known = self._factory, self._limits, self._turns, self._post
+        if message.type == "live":
+            session = LiveSession(name, settings, *told, {}, *known)
+        else:
+            session = Session(name, settings, *told, message["seen"], *known)
         session.peers[CONTROL] = peer
         self._sessions[name] = session
         log.info("session %s: opened, %d of %d", name[:6], running + 1, self._limits.sessions)
@@ -239,7 +244,7 @@ class Switchboard:
             "opened",
             session=session.name,
             next_index=session.received,
-            credit=self._limits.credit,
+            credit=session.credit,
             state=session.state,
         )
 
@@ -249,7 +254,7 @@ class Switchboard:
             session=session.name if session else "",
             received=session.received if session else 0,
             next_index=session.processed if session else 0,
-            credit=self._limits.credit,
+            credit=session.credit if session else self._limits.credit,
             state=session.state if session else "",
             sessions=len(self._sessions) + len(self._ending),
         )

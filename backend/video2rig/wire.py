@@ -46,6 +46,7 @@ KINDS: dict[str, Kind] = {
     # client to server, control
     "hello": Kind({"package": str}),
     "open": Kind({"settings": dict, "video": dict, "skeleton": dict, "seen": dict}),
+    "live": Kind({"settings": dict, "video": dict, "skeleton": dict}),
     "resume": Kind({"session": str}),
     "ping": Kind({"session": str}),
     "cancel": Kind({"session": str}),
@@ -59,17 +60,24 @@ KINDS: dict[str, Kind] = {
     "opened": Kind({"session": str, "next_index": int, "credit": int, "state": str}),
     "ack": Kind({"session": str, "next_index": int, "credit": int}),
     "pong": Kind({"session": str, "received": int, "next_index": int, "credit": int, "state": str, "sessions": int}),
+    "began": Kind({"session": str, "skeleton": dict, "keypoint_set": str, "lag": int, "weights": dict}),
     "progress": Kind({"session": str, "stage": str, "done": int, "total": int}),
     "cancelled": Kind({"session": str}),
     "error": Kind({"session": str, "code": str, "message": str}),
     # server to client, frames
     "result": Kind({"session": str, "takes": list, "notices": list}, arrays=True),
+    "pose": Kind({"session": str, "index": int, "time": float}, arrays=True),
 }
 """A `session` of "" means none, an empty `skeleton` the default human. `next_index` of `ack` and `pong` counts the
 frames that were worked through, that of `opened` (like `received`) those that arrived: the client sends from there.
 A `seen` of {} announces frames. Else it is that of :meth:`seen.Seen.header`, and `keypoints` come in the place of
 frames, each with as many of the video's frames as its buffers may hold; all that counts frames counts these messages.
-`takes` are headers of :func:`take.pack_all`, `notices` lines for the user."""
+`takes` are headers of :func:`take.pack_all`, `notices` lines for the user.
+
+`live` opens a session whose frames are answered one by one, each with a `pose`: `began` tells that it is ready for
+them. A `pose` acknowledges the frame with its index and brings that frame's keypoints (arrays `positions`, `seen` and
+`world`, none where nobody was seen), and the pose (`rotations`, `root`, `confidence`) of an earlier frame, that with
+its time; no such arrays while there is none. A live session knows neither `finish` nor a result: `cancel` ends it."""
 
 _RESERVED = ("v", "type", "arrays")
 _NAMES = {str: "a text", int: "a whole number", float: "a number", dict: "an object", list: "a list"}

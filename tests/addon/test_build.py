@@ -63,11 +63,12 @@ def test_manifest_of_each_platform(target: str) -> None:
     assert manifest["blender_version_min"] == "4.2.0"
     assert manifest["license"] == ["SPDX:GPL-3.0-or-later"]
     assert manifest["platforms"] == [target]
-    assert set(manifest["permissions"]) == {"network", "files"}
+    assert set(manifest["permissions"]) == {"network", "files", "camera"}
     # Blender refuses reasons that end in punctuation or are long
     assert all(len(text) <= 64 and text[-1].isalnum() for text in manifest["permissions"].values())
     tags = sorted((wheel.tags[0], *wheel.tags[2:4]) for wheel in build_addon.WHEELS[target])
     assert tags == [
+        ("mss", "py3", "none"),
         ("opencv_python_headless", "cp37", "abi3"),
         ("pyzmq", "cp311", "cp311"),
         ("pyzmq", "cp312", "abi3"),

@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from collections.abc import Callable
+from time import sleep
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ import numpy as np
 from video2rig.camera import Camera
 from video2rig.errors import Video2RigError
 from video2rig.human import default_human
+from video2rig.ik.live import LiveFrame
 from video2rig.keypoints import KEYPOINT_SETS, Keypoints
 from video2rig.motion import Motion
 from video2rig.person import PersonError
@@ -57,7 +58,7 @@ class FakePipeline:
         self._finished = False
 
     def push(self, images: np.ndarray, times: np.ndarray, scale: float) -> None:
-        time.sleep(self._push_seconds * len(images))
+        sleep(self._push_seconds * len(images))
         self._sums += images.reshape(len(images), -1).sum(axis=1, dtype=np.float64).tolist()
         self._times += times.tolist()
         self._scales += [scale] * len(images)
@@ -97,11 +98,39 @@ class FakePipeline:
         return Take(motion, keypoints, camera, self._video, number)
 
 
+class FakeLive:
+    """Answers pictures without seeing anything in them: dark ones show nobody, and the root rises with time."""
+
+    keypoint_set = "blazepose_33"
+    lag = 2
+
+    def __init__(self, skeleton: Skeleton | None, push_seconds: float) -> None:
+        self.skeleton, self._push_seconds = skeleton or SKELETON, push_seconds
+        self.digests = {"abacus": {"beads": "0" * 64}}
+        self._times: list[float] = []
+
+    def see(self, image: np.ndarray, time: float, scale: float) -> Keypoints:
+        sleep(self._push_seconds)
+        count = len(KEYPOINT_SETS[self.keypoint_set])
+        positions, there = np.full((1, count, 2), float(image.mean())), bool(image.mean() > 10)
+        confidence = np.full((1, count), float(there))
+        return Keypoints(self.keypoint_set, positions, confidence, np.array([time]), np.zeros((1, count, 3)))
+
+    def solve(self, keypoints: Keypoints) -> LiveFrame | None:
+        self._times.append(float(keypoints.times[0]))
+        if len(self._times) <= self.lag:
+            return None
+        rotations = np.zeros((len(self.skeleton), 4))
+        rotations[:, 0] = 1.0
+        at = self._times[-1 - self.lag]
+        return LiveFrame(at, rotations, np.array([0.0, 0.0, 1.0 + at]), np.ones(len(self.skeleton)))
+
+
 def pretend(settings: Settings, seconds: float, progress: Callable[[str, int, int], None]) -> None:
     """Take the time of a solve, and fail where the settings ask for it."""
     for step in range(STEPS):
         progress("solving", step, STEPS)
-        time.sleep(seconds / STEPS)
+        sleep(seconds / STEPS)
     if settings.height == 2.5:
         raise Video2RigError("nobody is this tall")
     if settings.height == 2.4:
@@ -111,12 +140,14 @@ def pretend(settings: Settings, seconds: float, progress: Callable[[str, int, in
 def solved_again(settings: Settings, video: dict[str, Any], skeleton: Skeleton | None, seen: Seen) -> Take:
     """A take whose root rises by a metre for each hertz of smoothing, and whose camera stands 2 m further back.
 
-    Its contacts are those that were marked. The field of view is that of the settings, or one that no take of a
-    `FakePipeline` has.
+    Its contacts are those that were marked, its rotations those of the former motion. The field of view is that of the
+    settings, or one that no take of a `FakePipeline` has.
     """
     skeleton, frames = skeleton or SKELETON, len(seen.keypoints.times)
     rotations = np.zeros((frames, len(skeleton), 4))
     rotations[..., 0] = 1.0
+    if seen.former is not None:
+        rotations = seen.former.rotations
     motion = Motion(
         skeleton,
         seen.keypoints.times,
@@ -141,6 +172,11 @@ class FakeFactory:
 
     def __call__(self, settings: Settings, video: dict[str, Any], skeleton: Skeleton | None) -> FakePipeline:
         return FakePipeline(settings, video, self.push_seconds, self.solve_seconds, skeleton)
+
+    def live(self, settings: Settings, video: dict[str, Any], skeleton: Skeleton | None) -> FakeLive:
+        if settings.device == "cuda":
+            raise Video2RigError("the device 'cuda' was asked for, but there is none")
+        return FakeLive(skeleton, self.push_seconds)
 
     def again(
         self,

@@ -16,11 +16,12 @@ from ..camera import Camera
 from ..keypoints import Keypoints
 from ..skeleton import Skeleton
 from .evidence import Contacts, Directions, Evidence, Floor, Rays
+from .finishing import finish
 from .model import BodyModel, Pose
 from .objective import Objective
 from .observation import Observation, observe
 from .prior import relaxed_pose
-from .sequence import ORDER, Estimates, Progress, Sequence, estimate, finish, jumping, solve_all, with_deviations
+from .sequence import ORDER, Estimates, Progress, Sequence, estimate, jumping, solve_all, with_deviations
 from .smoothness import Smoothness
 from .start import pose_of_rotations
 from .swaps import Mirror, find_swaps, mirror_by_names, misplaced, relabelled
@@ -30,8 +31,8 @@ from .to_motion import NobodySeen, fill_gaps, joint_confidence
 # Standard deviations of a good detector, in metres at the person. Most of it is slow and shared by neighbouring points,
 # and does not show in what a solution leaves unexplained; so estimates may raise it, and not lower it. Chosen on three
 # views of the Pose2Sim trial (cam01, cam03, cam04), from ten combinations.
-_KEYPOINT_DEVIATION = 0.012
-_SEGMENT_DEVIATION = (0.06, 0.06, 0.12)  # depth is told least well, and by nothing else
+KEYPOINT_DEVIATION = 0.012
+SEGMENT_DEVIATION = (0.06, 0.06, 0.12)  # depth is told least well, and by nothing else
 
 _NEUTRAL_FREEDOM = 2.0
 """So many times further joints may stray from the relaxed pose where a regression tells how people move."""
@@ -65,6 +66,19 @@ class Solution:
 
     pose: Pose
     confidence: Tensor
+
+
+@dataclass(frozen=True)
+class FormerPoses:
+    """What was solved before of the same T frames, with the same skeleton.
+
+    Attributes:
+        rotation: [T, J, 3, 3] local rotations; of the root, its orientation in the camera's axes.
+        root_position: [T, 3] in the camera's axes, metres.
+    """
+
+    rotation: np.ndarray
+    root_position: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -106,6 +120,7 @@ class CameraSolver:
         estimate_lengths: bool = True,
         estimate_focal: bool = False,
         predict: Predict | None = None,
+        former: FormerPoses | None = None,
         progress: Progress = lambda done, total: None,
     ) -> None:
         """Estimate what holds for the whole sequence: proportions, focal length, noise and smoothness.
@@ -118,6 +133,7 @@ class CameraSolver:
             estimate_lengths: Whether the person's proportions are unknown; their stature is the skeleton's.
             estimate_focal: Whether the camera's focal length is a guess.
             predict: What a regression says; None does without one.
+            former: Where to begin, of a skeleton whose proportions are known; None searches.
             progress: Called with frames done and their total; may raise to abort.
 
         Raises:
@@ -143,6 +159,10 @@ class CameraSolver:
         with threadpool_limits(limits=1):
             shared = _shared_prior(model, len(observation), estimate_focal) if estimate_lengths else None
             first = self._sequence(model, observation, prior, shared, estimate_focal and estimate_lengths)
+            if former is not None:
+                solved = pose_of_rotations(model, torch.tensor(former.rotation[seen]))
+                solved = replace(solved, root_position=torch.tensor(former.root_position[seen]))
+                first = replace(first, solved=solved.reshape(1, len(seen)))
             self._estimates, self._start = estimate(first, model.no_stretch(1), smoothing_hz, progress)
             if estimate_lengths and self._start is not None:
                 self._start, shared = _to_the_end(first, self._estimates, self._start)
@@ -157,7 +177,7 @@ class CameraSolver:
             fitted = model.lengths.apply(skeleton, lengths.numpy())
             self.model = BodyModel.for_keypoints(fitted, keypoints.names, pairs)
             prior = None if predict is None else predict(keypoints, self.camera, fitted, True)[seen]
-        self._fitted = self._sequence(self.model, observation, prior, None, False)
+        self._fitted = replace(self._sequence(self.model, observation, prior, None, False), solved=first.solved)
         self._estimates = replace(self._estimates, shared=self._estimates.shared[:, :0])
 
     def solve(self, progress: Progress = lambda done, total: None) -> Solution:
@@ -217,21 +237,22 @@ class CameraSolver:
             float(np.median(np.diff(times))) if len(times) > 1 else 1.0,
             observation.landmarks[None],
             confidence[None],
-            lambda pose, lengths, frames: _onto_rays(model, pose, lengths, observation, frames),
+            lambda pose, lengths, frames: onto_rays(
+                model, pose, lengths, observation.rays[frames], observation.confidence[frames]
+            ),
             begin,
         )
-        everything = slice(0, len(times))
         first = sequence.starter(sequence.spots, sequence.trust, model.no_stretch(1)) if begin is None else begin
         first = first.reshape(len(times))
-        depth = _onto_rays(model, first, model.no_stretch(), observation, everything).root_position[:, 2]
+        depth = onto_rays(model, first, model.no_stretch(), observation.rays, confidence).root_position[:, 2]
         # a frame whose rough distance is far off must not outweigh or vanish beside the others
         depth = depth.clamp(0.5 * depth.median(), 2.0 * depth.median())
-        noise = torch.tensor(_KEYPOINT_DEVIATION, dtype=torch.float64)
+        noise = torch.tensor(KEYPOINT_DEVIATION, dtype=torch.float64)
         evidence: list[Evidence] = [
             Rays(observation.rays[None], confidence[None], depth[None], noise, noise),
         ]
         if len(model.pairs):
-            deviations = torch.tensor(_SEGMENT_DEVIATION, dtype=torch.float64)
+            deviations = torch.tensor(SEGMENT_DEVIATION, dtype=torch.float64)
             evidence.append(
                 Directions(
                     len(model.site_joint), observation.direction[None], observation.trust[None], deviations, deviations
@@ -271,7 +292,8 @@ def put_right(
     for _ in range(_PASSES):
         observation = observe(keypoints, camera)
         pose = pose_of_rotations(model, torch.tensor(predict(keypoints).rotation))
-        placed = model.points(_onto_rays(model, pose, model.no_stretch(), observation, slice(None))).numpy()
+        pose = onto_rays(model, pose, model.no_stretch(), observation.rays, observation.confidence)
+        placed = model.points(pose).numpy()
         depth = np.maximum(placed[..., 2:], MIN_DEPTH)
         tolerance = _MISPLACED / np.median(depth[..., 0], axis=1)
         expected = placed[..., :2] / depth
@@ -313,9 +335,12 @@ def _shared_prior(model: BodyModel, frames: int, focal: bool) -> Tensor:
     return torch.tensor(whole * max(1.0, frames / _INDEPENDENT_FRAMES))
 
 
-def _onto_rays(model: BodyModel, pose: Pose, lengths: Tensor, observation: Observation, frames: slice) -> Pose:
-    """Shift poses [T] so that their points meet their rays: linear least squares, frame by frame."""
-    rays, weight = observation.rays[frames], observation.confidence[frames]
+def onto_rays(model: BodyModel, pose: Pose, lengths: Tensor, rays: Tensor, weight: Tensor) -> Pose:
+    """Shift poses [T] so that their points meet their rays: linear least squares, frame by frame.
+
+    Args:
+        lengths: Logarithms, [G] or [T, G]. rays: [T, K, 2] x / z and y / z. weight: [T, K], 0 where nothing was seen.
+    """
     points = model.points(pose, lengths)
     rows = torch.zeros(*rays.shape, 3, dtype=torch.float64)
     rows[..., 0, 0] = rows[..., 1, 1] = 1.0

@@ -104,7 +104,8 @@ class LiveSolver:
                 f"live: a lag of {lag} frames in a window of {window}; the lag must be 0 to {MOST_LAG} frames, "
                 f"and the window at least {ORDER + 1} frames longer"
             )
-        self.model = BodyModel(skeleton, human_sites(skeleton, names) if sites is None else sites, pairs)
+        sites = human_sites(skeleton, names) if sites is None else sites
+        self.model = BodyModel(skeleton, sites, pairs, names=names)
         self.lag = lag
         self._known = RunningEstimates(self.model, evidence_of, smoothing_hz, lengths)
         self._solver = WindowSolver(self.model, evidence_of, window, lag + 1)

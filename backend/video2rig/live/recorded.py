@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`video2rig live`: a source recorded and solved without Blender and without a server."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sys
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ..device import set_cpu_threads
+from ..live_source import LiveSource
+from ..pipeline import Backend, solve_seen
+from ..recording import Recording, Sight
+from ..settings import Settings
+from ..solving import StageProgress
+from ..take import Take
+from .pipeline import LivePipeline
+
+
+class Glance(NamedTuple):
+    """How a recording goes: seconds and frames so far, pictures that came meanwhile, whether somebody is in view, and
+    seconds from the newest picture to its keypoints."""
+
+    seconds: float
+    frames: int
+    taken: int
+    seen: bool
+    latency: float
+
+
+class GlanceLine:
+    """A line on a terminal that is written anew, at most a few times a second."""
+
+    def __init__(self) -> None:
+        self._told = -math.inf
+
+    def __call__(self, now: Glance) -> None:
+        if time.monotonic() - self._told < 0.2:
+            return
+        self._told = time.monotonic()
+        rate = (now.frames - 1) / now.seconds if now.seconds > 0 else 0.0
+        who = "" if now.seen else ", nobody in view"
+        text = f"{now.seconds:.1f} s, {rate:.1f} frames/s of {now.taken} pictures, {1e3 * now.latency:.0f} ms behind"
+        print(f"\rlive: {text}{who}          ", end="", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """End the line."""
+        if self._told > -math.inf:
+            print(file=sys.stderr)
+
+
+def record(
+    source: LiveSource,
+    settings: Settings,
+    backend: Backend,
+    stopped: Callable[[float], bool],
+    glance: Callable[[Glance], None],
+) -> Recording:
+    """Look at the newest picture again and again until `stopped`, which is asked with the seconds so far, the source's
+    end, or Ctrl-C. Nobody sees poses here, so none is solved.
+
+    Raises:
+        Video2RigError: The source failed, or the detector cannot be had.
+    """
+    set_cpu_threads()
+    facts = {"width": source.width, "height": source.height}
+    pipeline = LivePipeline(settings, facts, backend)
+    recording = Recording(source.name, source.width, source.height, pipeline.keypoint_set, pipeline.digests)
+    number = source.taken - 1
+    first = source.taken
+    source.begin()
+    began: float | None = None
+    with contextlib.suppress(KeyboardInterrupt):
+        while not stopped(recording.seconds):
+            picture = source.newest(number)
+            if picture is None:
+                if source.ended:
+                    break
+                time.sleep(0.002)
+                continue
+            number = picture.number
+            began = picture.taken if began is None else began
+            moment = picture.taken - began
+            keypoints = pipeline.see(picture.image, moment, picture.scale)
+            seen = bool(keypoints.seen()[0])
+            world = None if keypoints.world is None else keypoints.world[0]
+            sight = Sight(moment, keypoints.positions[0], keypoints.confidence[0], world) if seen else None
+            recording.add(sight, moment)
+            latency = time.monotonic() - picture.taken
+            glance(Glance(moment, len(recording), source.taken - first, seen, latency))
+    return recording
+
+
+def solve(recording: Recording, settings: Settings, backend: Backend, progress: StageProgress) -> Take:
+    """Solve a recording as a whole.
+
+    Raises:
+        RecordingError: It is too short, or shows nobody.
+        Video2RigError: The regression network cannot be had.
+    """
+    seen = recording.seen()
+    take = solve_seen(seen, settings, recording.facts(), backend, progress)
+    take.motion.provenance["weights"].update(recording.weights)
+    take.motion.provenance["live"] = True
+    return take
