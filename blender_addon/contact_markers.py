@@ -62,6 +62,9 @@ def read(action: bpy.types.Action, of: kept.Kept, skeleton: Skeleton) -> tuple[C
     frame = clock.first + times * clock.rate
     contacts = []
     for rest in rests:
+        if rest.role not in skeleton.roles:
+            (name, at), _ = marks_of([rest])
+            raise MarkError(f'the marker "{name}" at frame {at} is of a part that the armature lacks; delete it')
         if rest.up < frame[0] - 0.5 or rest.down > frame[-1] + 0.5:
             (name, at), _ = marks_of([rest])
             raise MarkError(

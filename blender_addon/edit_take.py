@@ -90,14 +90,7 @@ class VIDEO2RIG_OT_show_markers(Operator):
             self.report({"ERROR"}, "There is no timeline or dope sheet in this workspace; open an Action Editor")
             return {"CANCELLED"}
         # in the timeline an animator jumps about: another editor is better where there is one
-        area = min(
-            editors,
-            key=lambda area: (
-                ("ACTION", "DOPESHEET").index(area.spaces.active.ui_mode)
-                if area.spaces.active.ui_mode in ("ACTION", "DOPESHEET")
-                else 2
-            ),
-        )
+        area = min(editors, key=lambda area: area.ui_type == "TIMELINE")
         area.spaces.active.ui_mode = "ACTION"
         area.spaces.active.show_pose_markers = True
         area.tag_redraw()

@@ -67,10 +67,9 @@ class VIDEO2RIG_OT_import_video(FollowJob, Operator):
 
     def _open(self, context: bpy.types.Context) -> job.Job:
         path, chosen = self._path(), options.of(context)
-        if len(self.files) > 1:
-            self._tell(
-                "WARNING", f"one video at a time: this is {Path(path).name}, and {len(self.files) - 1} are left out"
-            )
+        this = Path(path).name
+        if others := [file.name for file in self.files if file.name != this]:
+            self._tell("WARNING", f"one video at a time: this is {this}; left out: {', '.join(others)}")
         self._onto, skeleton = None, None
         if chosen.armature == "ACTIVE":
             rig = read_rig.active_armature(context)

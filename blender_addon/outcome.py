@@ -10,8 +10,8 @@ import bpy
 from bpy.types import Operator
 
 Kind = Literal["WARNING", "ERROR"]
-_LETTER = 6.3  # pixels of an average letter in a panel, at a resolution scale of 1
-_BESIDE = 75  # pixels that margins, tabs and an icon take
+_LETTER = 6.7  # pixels of an average letter in a panel, at a resolution scale of 1
+_BESIDE = 95  # pixels that margins, tabs, an icon and the button take
 
 
 class Told(NamedTuple):

@@ -110,7 +110,11 @@ _takes: list[tuple[str, str, str]] = []  # Blender does not keep what it shows
 
 
 def _kept_takes(self: Operator, context: bpy.types.Context | None) -> list[tuple[str, str, str]]:
-    _takes[:] = [(action.name, action.name, "") for action in bpy.data.actions if kept.is_kept(action)]
+    _takes[:] = [
+        (action.name, action.name, f"Solve the take that {action.name} keeps")
+        for action in bpy.data.actions
+        if kept.is_kept(action)
+    ]
     return _takes
 
 

@@ -80,7 +80,7 @@ def _draw_contacts(column: bpy.types.UILayout, chosen: options.VIDEO2RIG_PG_opti
 
 def _draw_limbs(column: bpy.types.UILayout, chosen: options.VIDEO2RIG_PG_options) -> None:
     column.use_property_split = False
-    column.label(text="Limbs to solve")
+    column.label(text="Limbs to Solve")
     flow = column.grid_flow(row_major=True, columns=2, align=True)
     for identifier, _, _ in limbs.ITEMS:
         flow.prop_enum(chosen, "limbs", identifier)

@@ -80,7 +80,7 @@ class KeypointsCargo:
     stage, noun, again = "sending", "these keypoints", "the keypoints again"
 
     def __init__(self, seen: Seen, video: dict[str, Any]) -> None:
-        self._keypoints = seen.keypoints
+        self._keypoints, self._former = seen.keypoints, seen.former
         self.facts = video
         self.seen = seen.header()
         self.notices: list[str] = []
@@ -105,8 +105,13 @@ class KeypointsCargo:
             }
             if keypoints.world is not None:
                 arrays["world"] = keypoints.world[part].astype(np.float32)
+            if self._former is not None:
+                arrays["rotations"] = self._former.rotations[part].astype(np.float32)
+                arrays["root_position"] = self._former.root_position[part].astype(np.float32)
             yield Piece("keypoints", arrays, {"index": index})
 
     def _rows(self, limits: Limits) -> int:
-        largest = max(8, 12 * len(self._keypoints.names))  # bytes of a frame: its time, or its positions in space
+        # bytes of a frame: its time, its positions in space, or the rotations of its joints
+        joints = 0 if self._former is None else self._former.rotations.shape[1]
+        largest = max(8, 12 * len(self._keypoints.names), 16 * joints)
         return max(1, limits.frame_bytes // largest)

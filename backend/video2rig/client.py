@@ -106,7 +106,7 @@ def solve_again(
         Cancelled, Unreachable, ServerError: See :func:`solve`.
     """
     before = take.motion.provenance
-    cargo = KeypointsCargo(Seen.of(take, contacts), video_facts(take))
+    cargo = KeypointsCargo(Seen.of(take, contacts, skeleton), video_facts(take))
     settings = as_seen(take, settings)
     sent = settings
     if skeleton is not None and settings.field_of_view is None:

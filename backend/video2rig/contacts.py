@@ -108,8 +108,8 @@ def find_contacts(
     return tuple(sorted(contacts, key=lambda contact: contact.start)), resting
 
 
-def check_contacts(contacts: tuple[Contact, ...] | None, skeleton: Skeleton, times: np.ndarray) -> None:
-    """Make sure that marked contacts can be held.
+def on_frames(contacts: tuple[Contact, ...] | None, skeleton: Skeleton, times: np.ndarray) -> tuple[Contact, ...]:
+    """Return marked contacts from their first frame to their last one, as they can be held.
 
     Args:
         contacts: What was marked. skeleton: What is solved. times: [T] seconds, of the video's frames.
@@ -120,21 +120,25 @@ def check_contacts(contacts: tuple[Contact, ...] | None, skeleton: Skeleton, tim
     if contacts is None:
         raise ContactsError("contacts can be as marked only where a take is solved again: choose auto, always or off")
     feet = [name for name, role in zip(skeleton.names, skeleton.roles, strict=True) if split_role(role)[1] in _RESTING]
+    found = []
     for contact in contacts:
         if contact.joint not in feet:
             raise ContactsError(f"there is no contact of {contact.joint!r}; feet are {', '.join(feet)}")
-        if not ((times >= contact.start - _SAME) & (times <= contact.end + _SAME)).any():
+        inside = times[(times >= contact.start - _SAME) & (times <= contact.end + _SAME)]
+        if len(inside) == 0:
             raise ContactsError(
                 f"the contact of {contact.joint} from {contact.start:.2f} to {contact.end:.2f} s lies outside of the "
                 f"video, which lasts from {times[0]:.2f} to {times[-1]:.2f} s, or between two of its frames"
             )
+        found.append(Contact(contact.joint, float(inside[0]), float(inside[-1])))
+    return tuple(found)
 
 
 def rest_in(feet: Feet, contacts: tuple[Contact, ...], times: np.ndarray) -> np.ndarray:
-    """Return [T, F] bool: the frames at [T] seconds in which each part of the feet rests by contacts that are given."""
+    """Return [T, F] bool: the frames at [T] seconds in which each part of the feet rests by contacts of `on_frames`."""
     resting = np.zeros((len(times), len(feet.joints)), dtype=bool)
     for contact in contacts:
-        inside = (times >= contact.start - _SAME) & (times <= contact.end + _SAME)
+        inside = (times >= contact.start) & (times <= contact.end)
         for part, joint in enumerate(feet.joints):
             resting[:, part] |= inside & (joint == contact.joint)
     return resting

@@ -17,7 +17,7 @@ import torch
 
 from . import __version__, weights
 from .ahead import READ_AHEAD, ahead
-from .contacts import check_contacts
+from .contacts import on_frames
 from .detection import Detector, PeopleStream, catalogue
 from .device import resolve_device, set_cpu_threads
 from .errors import Video2RigError
@@ -128,7 +128,7 @@ class Pipeline:
             if not (-0.5 <= x < width - 0.5 and -0.5 <= y < height - 0.5):
                 raise PersonError(f"the point {x:g},{y:g} is outside of the picture, which has {width}x{height} pixels")
         if settings.contacts == MARKED:
-            check_contacts(None, skeleton or default_human(), np.empty(0))
+            on_frames(None, skeleton or default_human(), np.empty(0))
         self._detector = backend.detector(settings.detector)
         if skeleton is not None:
             sites(skeleton, tuple(filter(has_site, KEYPOINT_SETS[self._detector.keypoint_set])))
@@ -285,6 +285,7 @@ def solve_seen(
         world=seen.world,
         person=seen.person,
         marked=seen.contacts,
+        former=seen.former if skeleton is not None else None,
     )
 
 

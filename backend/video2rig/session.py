@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import queue
 import threading
@@ -19,7 +20,7 @@ from .errors import Video2RigError
 from .keypoints import KEYPOINT_SETS, Keypoints, KeypointsError
 from .link import CONTROL, FRAMES
 from .motion import Contact
-from .seen import MAX_PERSON, ContactsError, Seen, contacts_from_json
+from .seen import MAX_PERSON, ContactsError, Former, Seen, contacts_from_json
 from .settings import Settings
 from .skeleton import Skeleton, SkeletonError
 from .take import Take, pack_all
@@ -133,6 +134,15 @@ class _Asked(NamedTuple):
     person: int
     world: Camera | None
     contacts: tuple[Contact, ...] | None
+    former: Camera | None
+
+
+class _Part(NamedTuple):
+    """Keypoints of some frames, and how the skeleton was there as it was solved before."""
+
+    keypoints: Keypoints
+    rotations: np.ndarray | None
+    root_position: np.ndarray | None
 
 
 class Pushed(NamedTuple):
@@ -182,7 +192,7 @@ class Session:
         self._skeleton = check_skeleton(skeleton, limits)
         self._asked = check_seen(seen)
         self._limits, self._turns, self._post = limits, turns, post
-        self._queue: queue.Queue[Pushed | Keypoints | None] = queue.Queue()
+        self._queue: queue.Queue[Pushed | _Part | None] = queue.Queue()
         self._stop = threading.Event()
         self._most = 1
         self._shape: tuple[int, ...] | None = None
@@ -237,7 +247,7 @@ class Session:
 
         Args:
             index: Of the message. arrays: ``positions``, ``confidence``, ``times`` and, for all messages or none,
-                ``world``, as `Keypoints` has them.
+                ``world``, as `Keypoints` has them; ``rotations`` and ``root_position`` where a `Former` was announced.
 
         Raises:
             Refusal: They are out of turn, beyond the credit or the limits, or no keypoints.
@@ -246,7 +256,8 @@ class Session:
             return
         if self._asked is None:
             raise Refusal("keypoints", "keypoints came where frames were announced")
-        if set(arrays) | {"world"} != {"positions", "confidence", "times", "world"}:
+        former = set() if self._asked.former is None else {"rotations", "root_position"}
+        if set(arrays) | {"world"} != {"positions", "confidence", "times", "world"} | former:
             raise Refusal("keypoints", "keypoints: expected the arrays positions, confidence, times, and maybe world")
         try:
             part = Keypoints(
@@ -269,10 +280,31 @@ class Session:
         far = np.abs(part.positions[certain]).max(initial=0.0) > MAX_PIXELS
         if far or (part.world is not None and np.abs(part.world[certain]).max(initial=0.0) > MAX_METRES):
             raise Refusal("limit", f"keypoints {index}: one is beyond {MAX_PIXELS:g} pixels or {MAX_METRES:g} m")
+        whole = _Part(part, *self._former(arrays, len(part.times)))
         self._shape, self._last_time = shape, float(part.times[-1])
         self._count += len(part.times)
         self.received += 1
-        self._queue.put(part)
+        self._queue.put(whole)
+
+    def _former(self, arrays: dict[str, np.ndarray], frames: int) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
+        """Return the rotations and root positions of so many frames of a former motion, if one was announced.
+
+        Raises:
+            Refusal: They are not those of the skeleton that is to be solved, or cannot be.
+        """
+        if self._asked is None or self._asked.former is None or self._skeleton is None:
+            return None, None
+        rotations, root = (np.asarray(arrays[name]) for name in ("rotations", "root_position"))
+        if rotations.shape != (frames, len(self._skeleton), 4) or root.shape != (frames, 3):
+            raise Refusal(
+                "keypoints", f"rotations: expected {frames} frames of the skeleton's {len(self._skeleton)} bones"
+            )
+        for array in (rotations, root):
+            if array.dtype.kind != "f" or not np.abs(array).max(initial=0.0) <= MAX_METRES:
+                raise Refusal("keypoints", "rotations and root_position: expected numbers that a motion can have")
+        if not np.square(rotations).sum(axis=-1).min(initial=1.0) > 0.5:
+            raise Refusal("keypoints", "rotations: expected unit quaternions")
+        return rotations.astype(np.float64), root.astype(np.float64)
 
     def _is_due(self, index: int) -> bool:
         """Tell whether a frame, or a message with keypoints, is the next one; false where it was sent again.
@@ -363,23 +395,20 @@ class Session:
             return pipeline.solve(report), pipeline.notices
 
     def _again(self, asked: _Asked, report: Callable[[str, int, int], None]) -> Take:
-        parts: list[Keypoints] = []
+        parts: list[_Part] = []
         while (item := self._queue.get()) is not None:
             self._check()
-            assert isinstance(item, Keypoints)
+            assert isinstance(item, _Part)
             parts.append(item)
             self._acknowledge(1)
         self._check()
         self.state = "solving"
-        worlds = [part.world for part in parts if part.world is not None]
-        keypoints = Keypoints(
-            asked.keypoint_set,
-            np.concatenate([part.positions for part in parts]),
-            np.concatenate([part.confidence for part in parts]),
-            np.concatenate([part.times for part in parts]),
-            np.concatenate(worlds) if worlds else None,
-        )
-        seen = Seen(keypoints, asked.person, asked.world, asked.contacts)
+        seen = Seen(_joined([part.keypoints for part in parts]), asked.person, asked.world, asked.contacts)
+        rotations = [part.rotations for part in parts if part.rotations is not None]
+        roots = [part.root_position for part in parts if part.root_position is not None]
+        if asked.former is not None and rotations and roots:
+            former = Former(np.concatenate(rotations), np.concatenate(roots), asked.former)
+            seen = dataclasses.replace(seen, former=former)
         with self._turn(self._turns.solving):
             return self._factory.again(self._settings, self._video, self._skeleton, seen, report)
 
@@ -489,6 +518,18 @@ def check_skeleton(data: dict[str, Any], limits: Limits) -> Skeleton | None:
     return skeleton
 
 
+def _joined(parts: list[Keypoints]) -> Keypoints:
+    """Return keypoints of frames one part after the other."""
+    worlds = [part.world for part in parts if part.world is not None]
+    return Keypoints(
+        parts[0].set_name,
+        np.concatenate([part.positions for part in parts]),
+        np.concatenate([part.confidence for part in parts]),
+        np.concatenate([part.times for part in parts]),
+        np.concatenate(worlds) if worlds else None,
+    )
+
+
 def check_seen(data: dict[str, Any]) -> _Asked | None:
     """Return of whom keypoints are announced; None, for an empty object, announces frames.
 
@@ -497,10 +538,10 @@ def check_seen(data: dict[str, Any]) -> _Asked | None:
     """
     if not data:
         return None
-    names = ("keypoint_set", "person", "camera", "contacts")
+    names = ("keypoint_set", "person", "camera", "contacts", "former")
     if set(data) != set(names):
         raise Refusal("seen", f"seen: expected exactly the entries {', '.join(names)}")
-    keypoint_set, person, camera, contacts = (data[name] for name in names)
+    keypoint_set, person, camera, contacts, former = (data[name] for name in names)
     if not isinstance(keypoint_set, str) or keypoint_set not in KEYPOINT_SETS:
         raise Refusal("seen", f"seen: no keypoint set {str(keypoint_set)[:40]!r}; there are {', '.join(KEYPOINT_SETS)}")
     if type(person) is not int or not 1 <= person <= MAX_PERSON:
@@ -508,6 +549,6 @@ def check_seen(data: dict[str, Any]) -> _Asked | None:
     try:
         world = None if camera == {} else Camera.from_json(camera)
         marked = None if contacts is None else contacts_from_json(contacts)
-        return _Asked(keypoint_set, person, world, marked)
+        return _Asked(keypoint_set, person, world, marked, None if former == {} else Camera.from_json(former))
     except (CameraError, ContactsError, OverflowError) as error:
         raise Refusal("seen", str(error)) from error

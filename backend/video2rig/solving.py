@@ -9,17 +9,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.spatial.transform import Rotation
 
 from .camera import Camera
-from .contacts import Feet, check_contacts, find_contacts, floor_below, hold, rest_in
+from .contacts import Feet, find_contacts, floor_below, hold, on_frames, rest_in
 from .ground import estimate_up, place_camera, up_of_tilt
 from .human import DEFAULT_HEIGHT, default_human
-from .ik import BodyModel, CameraSolver, Pose, to_motion
+from .ik import BodyModel, CameraSolver, FormerPoses, Pose, to_motion
 from .keypoints import Keypoints
 from .motion import Contact
 from .one_world import person_camera, size_on_floor
 from .planting import planted
 from .regression import Regressor, predictor
+from .seen import Former
 from .settings import MARKED, Settings
 from .skeleton import Skeleton
 from .take import Take
@@ -43,6 +45,7 @@ def solve_keypoints(
     world: Camera | None = None,
     person: int = 1,
     marked: tuple[Contact, ...] | None = None,
+    former: Former | None = None,
 ) -> Take:
     """Solve keypoints, whichever detector they are from.
 
@@ -55,6 +58,7 @@ def solve_keypoints(
             the same world. None finds the focal length, the floor and which way is up from this person.
         person: The person's number, for the take.
         marked: When feet rest, where the settings' contacts are "marked".
+        former: How the given skeleton moved in the same frames, perhaps under other settings: where to begin.
 
     Raises:
         ContactsError: Marked contacts are wanted and there are none, or they do not lie in the video.
@@ -71,7 +75,7 @@ def solve_keypoints(
     stature = settings.height or DEFAULT_HEIGHT
     body = default_human(stature, settings.rom) if skeleton is None else skeleton
     if settings.contacts == MARKED:
-        check_contacts(marked, body, keypoints.times)
+        marked = on_frames(marked, body, keypoints.times)
     solver = CameraSolver(
         body,
         keypoints,
@@ -80,6 +84,7 @@ def solve_keypoints(
         estimate_lengths=skeleton is None,
         estimate_focal=settings.field_of_view is None and world is None,
         predict=None if regressor is None else predictor(regressor, body),
+        former=None if former is None else _before_camera(former, body),
         progress=of_stage("measuring the body"),
     )
     model, feet = solver.model, Feet(solver.model)
@@ -114,6 +119,15 @@ def solve_keypoints(
     if settings.contacts != "off":
         motion = planted(motion)
     return Take(motion, keypoints, camera, video, person)
+
+
+def _before_camera(former: Former, skeleton: Skeleton) -> FormerPoses:
+    """Return a former motion in its camera's axes."""
+    turn = former.camera.rotation
+    local = Rotation.from_quat(former.rotations.reshape(-1, 4), scalar_first=True).as_matrix()
+    local = local.reshape(*former.rotations.shape[:2], 3, 3)
+    local[:, 0] = turn @ skeleton.rest_rotation[0] @ local[:, 0]
+    return FormerPoses(local, former.root_position @ turn.T + former.camera.translation)
 
 
 def _to_world(points: np.ndarray, camera: Camera) -> np.ndarray:

@@ -275,7 +275,7 @@ ENTRIES: dict[str, Entry] = {
             copyright="The Video2Rig authors",
             files=(
                 WeightFile(
-                    "weights.safetensors", 5_177_328, "d37ae81cee48aa002e5b1a19a306965d00b6cfebdcc726b82e5d1b1811ab4f15"
+                    "weights.safetensors", 5_177_328, "2837159ebb2f42691d5f3463e16b588afd49bb8625de31432872c2bd36c2a043"
                 ),
             ),
             ships=True,

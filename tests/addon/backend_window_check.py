@@ -12,24 +12,18 @@ Exit code 0 if all held, 1 if not; each step is printed.
 
 from __future__ import annotations
 
-import importlib
 import os
-import subprocess
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import bpy
 
-PACKAGE = "bl_ext.user_default.video2rig"
+sys.path.insert(0, str(Path(__file__).parent))
+from window_driver import PACKAGE, box_of, install, module, picture, run, show_panel, sidebar
+
 ZIP, PYTHON, FOLDER = sys.argv[sys.argv.index("--") + 1 :][:3]
 PATIENCE = 900.0  # seconds for an installation
-
-
-def module(name: str) -> Any:
-    return importlib.import_module(f"{PACKAGE}.{name}")
 
 
 def windows() -> list[bpy.types.Window]:
@@ -40,27 +34,6 @@ def area_of(kind: str) -> tuple[bpy.types.Window, bpy.types.Area]:
     return next((w, area) for w in windows() for area in w.screen.areas if area.type == kind)
 
 
-def click(window: bpy.types.Window, x: int, y: int) -> Iterator[float]:
-    window.event_simulate(type="MOUSEMOVE", value="NOTHING", x=x, y=y)
-    yield 0.5
-    for value in ("PRESS", "RELEASE"):
-        window.event_simulate(type="LEFTMOUSE", value=value, x=x, y=y)
-        yield 0.2
-
-
-def show_panel() -> Iterator[float]:
-    """Click down the sidebar's tabs until ours is open; its category cannot be set from Python."""
-    window, area = area_of("VIEW_3D")
-    area.spaces.active.show_region_ui = True
-    yield 0.5
-    region = next(region for region in area.regions if region.type == "UI")
-    for below in range(20, region.height, 25):
-        if region.active_panel_category == "Video2Rig":
-            break
-        yield from click(window, region.x + region.width - 10, region.y + region.height - below)
-    assert region.active_panel_category == "Video2Rig", "the panel is not in the sidebar"
-
-
 def show_preferences() -> Iterator[float]:
     bpy.ops.preferences.addon_show(module=PACKAGE)
     yield 1.5
@@ -69,15 +42,14 @@ def show_preferences() -> Iterator[float]:
     yield 0.5
 
 
-def shoot(name: str) -> None:
-    path = str(Path(FOLDER, f"{name}.png"))
-    subprocess.run(["scrot", "--overwrite", path], check=True)
-    print("CHECK screenshot:", path, flush=True)
+def shoot(name: str, panel: int | None = None) -> None:
+    """Save the display, or so many rows of the sidebar."""
+    picture(Path(FOLDER, f"{name}.png"), None if panel is None else box_of(sidebar(), panel))
 
 
 def steps() -> Iterator[Callable[[], bool] | float]:
     """Yield either seconds to wait, or a condition to wait for."""
-    bpy.ops.extensions.package_install_files(filepath=ZIP, repo="user_default", enable_on_install=True)
+    install(ZIP)
     backend, worker = module("backend"), module("worker")
     installation, job = module("core.installation"), module("job")
     chosen = module("preferences").of(bpy.context)
@@ -87,7 +59,7 @@ def steps() -> Iterator[Callable[[], bool] | float]:
     yield 1.0
     yield from show_panel()
     yield 1.0
-    shoot("panel-absent")
+    shoot("install_panel", 378)
     assert backend.state(bpy.context)[0] == "absent"
 
     assert not bpy.app.online_access
@@ -166,34 +138,4 @@ def steps() -> Iterator[Callable[[], bool] | float]:
     print("CHECK removed: nothing of it is left", flush=True)
 
 
-_running = steps()
-_waiting: list[Any] = [6.0, 0.0]  # what is waited for, and for how long already
-_TICK = 0.25
-
-
-def finish(code: int) -> None:
-    module("worker").shutdown()
-    module("job").shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
-def tick() -> float:
-    wanted, waited = _waiting
-    try:
-        if wanted() if callable(wanted) else waited >= wanted:
-            _waiting[:] = [next(_running), 0.0]
-        else:
-            assert waited < PATIENCE, "waited too long"
-            _waiting[1] = waited + _TICK
-    except StopIteration:
-        print("CHECK all held", flush=True)
-        finish(0)
-    except BaseException:
-        traceback.print_exc()
-        finish(1)
-    return _TICK
-
-
-bpy.app.timers.register(tick, first_interval=1.0, persistent=True)
+run(steps(), PATIENCE)

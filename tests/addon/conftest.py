@@ -109,6 +109,32 @@ def make_motion(addon: Addon, human: Any) -> Any:
     return make
 
 
+@pytest.fixture
+def at_once(addon: Addon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Solve without a server: everybody stands at rest, a metre apart, from the first to the last frame."""
+    monkeypatch.setattr(addon.job, "solve_blocking", lambda work, progress: _solved(addon, work))
+
+
+def _solved(addon: Addon, work: Any) -> list[Any]:
+    from video2rig.human import default_human
+
+    skeleton = work._skeleton or addon.core.skeleton.Skeleton.from_json(default_human().to_json())
+    times = np.array([frame.time for frame in work.source.frames()])
+    info, count = work.source.info, len(times)
+    rotations = np.zeros((count, len(skeleton), 4))
+    rotations[..., 0] = 1.0
+    camera = addon.core.camera.Camera.from_field_of_view(info.width, info.height, 1.0)
+    seen = np.zeros((count, 33, 2), np.float32), np.ones((count, 33), np.float32)
+    takes = []
+    for number in range(1, 4 if work._settings.person == "everyone" else 2):
+        root = np.tile([number - 1.0, 0.0, 0.0], (count, 1))
+        told = {"settings": work._settings.to_json()}
+        motion = addon.core.motion.Motion(skeleton, times, rotations, root, np.ones((count, len(skeleton))), (), told)
+        keypoints = addon.core.keypoints.Keypoints("blazepose_33", *seen, times, None)
+        takes.append(addon.core.take.Take(motion, keypoints, camera, info.facts(), number))
+    return takes
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Remove the scratch settings; leave the module before its own glTF exporter hangs or crashes it at exit."""
     if _scratch is not None:
@@ -185,29 +211,3 @@ def walk(addon: Addon, backend: Any, empty: Any, video: Path) -> Iterator[Any]:
     video.rename(moved)
     yield bpy.data.objects["walk"]
     moved.rename(video)
-
-
-@pytest.fixture
-def at_once(addon: Addon, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Solve without a server: everybody stands at rest, a metre apart, from the first to the last frame."""
-    monkeypatch.setattr(addon.job, "solve_blocking", lambda work, progress: _solved(addon, work))
-
-
-def _solved(addon: Addon, work: Any) -> list[Any]:
-    from video2rig.human import default_human
-
-    skeleton = work._skeleton or addon.core.skeleton.Skeleton.from_json(default_human().to_json())
-    times = np.array([frame.time for frame in work.source.frames()])
-    info, count = work.source.info, len(times)
-    rotations = np.zeros((count, len(skeleton), 4))
-    rotations[..., 0] = 1.0
-    camera = addon.core.camera.Camera.from_field_of_view(info.width, info.height, 1.0)
-    seen = np.zeros((count, 33, 2), np.float32), np.ones((count, 33), np.float32)
-    takes = []
-    for number in range(1, 4 if work._settings.person == "everyone" else 2):
-        root = np.tile([number - 1.0, 0.0, 0.0], (count, 1))
-        told = {"settings": work._settings.to_json()}
-        motion = addon.core.motion.Motion(skeleton, times, rotations, root, np.ones((count, len(skeleton))), (), told)
-        keypoints = addon.core.keypoints.Keypoints("blazepose_33", *seen, times, None)
-        takes.append(addon.core.take.Take(motion, keypoints, camera, info.facts(), number))
-    return takes

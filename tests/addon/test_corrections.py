@@ -84,8 +84,14 @@ def test_corrections_compose(addon: Any, solved: Any) -> None:
 def test_a_key_shows_what_the_hand_posed(addon: Any, solved: Any) -> None:
     rig, _ = solved
     addon.layers.add_corrections(rig)
-    bpy.context.scene.frame_set(7)
     arm, forearm = rig.pose.bones[QUATERNION], rig.pose.bones[EULER]
+    # a pose that is keyed as it is says that nothing is corrected
+    bpy.context.scene.frame_set(3)
+    assert arm.keyframe_insert("rotation_quaternion") and forearm.keyframe_insert("rotation_euler")
+    for curve in addon.compat.fcurves(rig):
+        still = 1.0 if curve.data_path.endswith("quaternion") and curve.array_index == 0 else 0.0
+        assert curve.evaluate(3) == pytest.approx(still, abs=1e-5)
+    bpy.context.scene.frame_set(7)
     arm.rotation_quaternion, forearm.rotation_euler = (0.8, 0.6, 0.0, 0.0), (0.4, 0.5, -0.6)
     assert arm.keyframe_insert("rotation_quaternion") and forearm.keyframe_insert("rotation_euler")
     bpy.context.scene.frame_set(1)

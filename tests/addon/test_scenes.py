@@ -110,6 +110,19 @@ def test_a_person_is_as_tall_as_blender_says(
     assert np.abs((rig.matrix_world @ rig.pose.bones["spine"].matrix).translation).max() < 1e-5 * metre
 
 
+def test_a_take_is_solved_again_in_the_scenes_unit(addon: Any, backend: Any, empty: Any, video: Path) -> None:
+    empty.scene.unit_settings.scale_length = 0.01
+    assert bpy.ops.video2rig.import_video(filepath=str(video)) == {"FINISHED"}
+    rig, camera = bpy.data.objects["walk"], bpy.data.objects["walk camera"]
+    empty.scene.video2rig.smoothing_hz = 2.0  # the fake server's take is as many metres high
+    assert bpy.ops.video2rig.solve_again() == {"FINISHED"}
+    assert not addon.outcome.told
+    take = addon.kept.read(rig.animation_data.action).take
+    empty.view_layer.update()
+    assert np.allclose(camera.matrix_world.translation, take.camera.position * 100, atol=1e-3)
+    assert (rig.matrix_world @ rig.pose.bones["spine"].matrix).translation.z == pytest.approx(200, abs=1e-3)
+
+
 def test_a_height_is_told_in_the_scenes_unit(addon: Any, empty: Any) -> None:
     chosen = empty.scene.video2rig
     chosen.height = 1.9
@@ -339,6 +352,15 @@ def test_motion_beyond_the_end_of_the_scene_is_told(addon: Any, at_once: None, e
         assert empty.scene.frame_end == end
     empty.scene.frame_end, empty.scene.video2rig.match_scene = 5, True
     assert bpy.ops.video2rig.import_video(filepath=str(video)) == {"FINISHED"}
+    assert not addon.outcome.told
+
+
+def test_several_videos_at_once_are_told(addon: Any, at_once: None, empty: Any, video: Path) -> None:
+    names = [{"name": video.name}, {"name": "run.mp4"}, {"name": "jump.mp4"}]
+    assert bpy.ops.video2rig.import_video(filepath=str(video), files=names) == {"FINISHED"}
+    (line,) = addon.outcome.told
+    assert line.text == "one video at a time: this is walk.mp4; left out: run.mp4, jump.mp4"
+    assert bpy.ops.video2rig.import_video(filepath=str(video), files=names[:1]) == {"FINISHED"}
     assert not addon.outcome.told
 
 

@@ -54,7 +54,7 @@ def bezier(frames: np.ndarray, values: np.ndarray, left: np.ndarray, right: np.n
     """The value of a curve as Blender has it: the parameter is found by its time, then the value is evaluated."""
     k = int(np.clip(np.searchsorted(frames, at, side="right") - 1, 0, len(frames) - 2))
     points = np.array([(frames[k], values[k]), right[k], left[k + 1], (frames[k + 1], values[k + 1])])
-    low, high = 0.0, 1.0
+    low, high, now = 0.0, 1.0, points[0]
     for _ in range(60):
         u = (low + high) / 2
         weights = np.array([(1 - u) ** 3, 3 * u * (1 - u) ** 2, 3 * u * u * (1 - u), u**3])

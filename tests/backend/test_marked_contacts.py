@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fake_people import FakeBackend
 from synthetic import FACING, NAMES, moving_person, see
-from video2rig.contacts import Feet, check_contacts, rest_in
+from video2rig.contacts import Feet, on_frames, rest_in
 from video2rig.human import default_human
 from video2rig.ik import BodyModel, Pose
 from video2rig.ik.prior import relaxed_pose
@@ -43,6 +43,13 @@ def test_parts_rest_in_the_frames_of_their_intervals_alone(contacts: list[Contac
                 assert resting[frame, part] == any(contact.start <= time <= contact.end for contact in own)
 
 
+@given(st.integers(0, 59), st.integers(0, 59))
+def test_times_that_were_told_in_text_are_those_of_the_frames(one: int, other: int) -> None:
+    start, end = (float(TIMES[frame]) for frame in sorted((one, other)))
+    told = contacts_from_json(contacts_to_json((Contact("toe.R", start, end),)))
+    assert on_frames(told, default_human(), TIMES) == (Contact("toe.R", start, end),)
+
+
 @given(st.lists(intervals, max_size=6))
 def test_contacts_survive_their_json(contacts: list[Contact]) -> None:
     read = contacts_from_json(contacts_to_json(tuple(contacts)))
@@ -62,7 +69,7 @@ def test_contacts_survive_their_json(contacts: list[Contact]) -> None:
 )
 def test_contacts_that_cannot_be_held_are_named(contacts: tuple[Contact, ...] | None, says: str) -> None:
     with pytest.raises(ContactsError, match=says):
-        check_contacts(contacts, default_human(), TIMES)
+        on_frames(contacts, default_human(), TIMES)
 
 
 def test_a_video_has_no_marks() -> None:
@@ -88,7 +95,6 @@ def test_a_foot_is_held_where_it_was_marked() -> None:
     slide = np.linalg.norm(np.diff(heels, axis=0), axis=-1)
     assert slide[30:, 1].max() < 1e-3  # metres from frame to frame
     assert slide[30:, 0].mean() > 1e-3 and slide[:25, 1].mean() > 1e-3
-    found = solve_seen(
-        Seen(keypoints, 1, None, marked), dataclasses.replace(SETTINGS, contacts="auto"), FACTS, FakeBackend()
-    )  # type: ignore[arg-type]
+    auto = dataclasses.replace(SETTINGS, contacts="auto")
+    found = solve_seen(Seen(keypoints, 1, None, marked), auto, FACTS, FakeBackend())  # type: ignore[arg-type]
     assert {contact.joint for contact in found.motion.contacts} == {"foot.L", "foot.R", "toe.L", "toe.R"}

@@ -10,9 +10,10 @@ from synthetic import random_pose
 from video2rig.human import default_human
 from video2rig.ik.escapes import Branch, branches_of, try_other_starts
 from video2rig.ik.evidence import Positions
+from video2rig.ik.finishing import finish
 from video2rig.ik.model import BodyModel, Pose
 from video2rig.ik.objective import Objective
-from video2rig.ik.sequence import ORDER, finish, jumping
+from video2rig.ik.sequence import ORDER, jumping
 from video2rig.ik.smoothness import Smoothness
 from video2rig.ik.solver import solve
 from video2rig.keypoints import KEYPOINT_SETS

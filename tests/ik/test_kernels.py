@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 
 import numpy as np
@@ -16,8 +17,8 @@ from torch import Tensor
 
 from strategies import seeds
 from video2rig.human import default_human
-from video2rig.ik import clips, elimination, single_frames, solver, terms
-from video2rig.ik.evidence import Positions
+from video2rig.ik import clips, dispatch, elimination, single_frames, solver
+from video2rig.ik.evidence import Contacts, Directions, Evidence, Floor, Positions, Rays
 from video2rig.ik.model import BodyModel, Pose
 from video2rig.ik.objective import Objective
 from video2rig.ik.smoothness import Smoothness
@@ -84,32 +85,52 @@ def test_steps_of_poses(seed: int, turn: float) -> None:
     assert same(compiled.root_rotation, naive.root_rotation)
 
 
-@given(seeds, st.integers(1, 3), st.sampled_from([4.0, math.inf]))
-@settings(max_examples=20)
-def test_what_residuals_ask_of_points(seed: int, rows: int, scale: float) -> None:
-    random = randomness(seed)
-    residuals = terms.Rows(5 * normal(random, 2, 3, 4, rows), normal(random, 2, 3, 4, rows, 3))
-    before = normal(random, 2, 3, 6, 3), normal(random, 2, 3, 6, 3, 3)
-    results = []
-    for function in (terms.gather, terms.gather_by_torch):
-        pull, information = (array.clone() for array in before)
-        results.append((function(residuals, scale, pull[:, :, 1:5], information[:, :, 1:5]), pull, information))
-    assert all(same(one, other) for one, other in zip(*results, strict=True))
+def test_what_each_kind_of_evidence_asks_of_points() -> None:
+    """All kinds, robust or not, some points not seen; also behind the camera and below the floor."""
+    random = randomness(0)
+    points, trust = normal(random, 2, 3, 4, 3), torch.rand(2, 3, 4, generator=random, dtype=torch.float64)
+    trust[0, 1, 2] = 0.0
+    small, axes = torch.tensor(0.2, dtype=torch.float64), torch.linalg.qr(normal(random, 3, 3))[0]
+    kinds: list[Evidence] = [
+        Positions(normal(random, 2, 3, 4, 3), trust, small, small),
+        Rays(normal(random, 2, 3, 4, 2), trust, normal(random, 2, 3).abs(), small, small),
+        Directions(1, normal(random, 2, 3, 3, 3), trust[..., 1:], small * torch.ones(3), small * torch.ones(3)),
+        Contacts(axes, normal(random, 2, 3, 4, 3), normal(random, 2, 3, 4, 3).clamp_min(0)),
+        Floor(axes[2], normal(random, 4), normal(random, 4).abs()),
+    ]
+    for seen, scale in itertools.product(kinds, (4.0, math.inf)):
+        results = []
+        for compiled in (True, False):
+            pull, information = points.clone(), points[..., None].repeat(1, 1, 1, 1, 3)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(dispatch, "is_compiled", lambda device, compiled=compiled: compiled)
+                results.append((seen.gather(points, None, scale, pull, information), pull, information))
+        assert results[0][0].all()
+        assert all(same(one, other) for one, other in zip(*results, strict=True))
 
 
-@given(seeds, st.sampled_from([4.0, math.inf]))
-@settings(max_examples=20)
-def test_what_positions_ask_of_points(seed: int, scale: float) -> None:
+@given(seeds, st.floats(1e-6, 3.1), st.booleans())
+@settings(max_examples=10)
+def test_terms_on_angles(seed: int, error: float, regressed: bool) -> None:
     random = randomness(seed)
-    points, target, weight = normal(random, 2, 3, 4, 3), normal(random, 2, 3, 4, 3), 5 * normal(random, 2, 3, 4).abs()
-    weight[0, 1, 2] = 0.0
-    residuals = terms.positions(points, target, weight)
-    before = normal(random, 2, 3, 6, 3), normal(random, 2, 3, 6, 3, 3)
+    pose, joints = poses(random, 2, 3), len(MODEL.skeleton)
+    local = MODEL.chain.local_rotations(MODEL.full_angles(pose.angles)).clone()
+    local[..., 0, :, :] = pose.root_rotation
+    miss = error * torch.nn.functional.normalize(normal(random, 2, 3, joints, 3), dim=-1)
+    whitening = normal(random, 2, 3, joints, 3, 3)
+    whitening[:, 1, 5:9] = 0.0
+    objective = Objective(MODEL, [], normal(random, len(MODEL.lower)), normal(random, len(MODEL.lower)).exp())
+    if regressed:
+        expected = roma.rotvec_to_rotmat(miss) @ local
+        objective = dataclasses.replace(objective, expected=expected, whitening=whitening)
     results = []
-    for function, arrays in ((terms.gather_positions, (points, target, weight)), (terms.gather_by_torch, (residuals,))):
-        pull, information = (array.clone() for array in before)
-        results.append((function(*arrays, scale, pull[:, :, 1:5], information[:, :, 1:5]), pull, information))
-    assert all(same(one, other) for one, other in zip(*results, strict=True))
+    for compiled in (True, False):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(dispatch, "is_compiled", lambda device, compiled=compiled: compiled)
+            at = objective.linearise(pose, pose.angles.new_zeros(2, 0))
+            equations = objective.normal_equations(pose, pose.angles.new_zeros(2, 0), at)
+        results.append((at.cost, equations.gradient, equations.hessian.tril()))
+    assert all(same(one, other, 1e-6) for one, other in zip(*results, strict=True))
 
 
 @given(seeds, TURNS, st.integers(1, 6), st.sampled_from([2, 3]))

@@ -56,7 +56,7 @@ def check_twins(model: BodyModel, seed: int) -> None:
         assert torch.allclose(model.points(pose, given_stretch), model.points_by_torch(pose, for_torch))
         for one, other in zip(model.joints(pose, given_stretch), model.joints_by_torch(pose, for_torch), strict=True):
             assert torch.allclose(one, other)
-    features = model.features(model.points(pose)).shape[2]
+    features = model.features(pose).shape[2]
     half = torch.tensor(rng.normal(size=(2, 3, features, 3, 3)))
     half[torch.tensor(rng.random((2, 3, features)) < 0.3)] = 0.0
     pull = (half @ torch.tensor(rng.normal(size=(3, 1))))[..., 0]

@@ -140,12 +140,14 @@ def pretend(settings: Settings, seconds: float, progress: Callable[[str, int, in
 def solved_again(settings: Settings, video: dict[str, Any], skeleton: Skeleton | None, seen: Seen) -> Take:
     """A take whose root rises by a metre for each hertz of smoothing, and whose camera stands 2 m further back.
 
-    Its contacts are those that were marked. The field of view is that of the settings, or one that no take of a
-    `FakePipeline` has.
+    Its contacts are those that were marked, its rotations those of the former motion. The field of view is that of the
+    settings, or one that no take of a `FakePipeline` has.
     """
     skeleton, frames = skeleton or SKELETON, len(seen.keypoints.times)
     rotations = np.zeros((frames, len(skeleton), 4))
     rotations[..., 0] = 1.0
+    if seen.former is not None:
+        rotations = seen.former.rotations
     motion = Motion(
         skeleton,
         seen.keypoints.times,

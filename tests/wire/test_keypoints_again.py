@@ -7,7 +7,7 @@ import threading
 
 import numpy as np
 import pytest
-from fake_server import solved_again
+from fake_server import SKELETON, solved_again
 from harness import (
     QUICK,
     SyntheticVideo,
@@ -91,6 +91,44 @@ def test_marked_contacts_arrive_as_they_were_sent(shared_server):
     assert len(new.motion.contacts) == len(many)
 
 
+def test_the_former_motion_goes_with_its_skeleton_alone(shared_server):
+    take = expected(SyntheticVideo(40))
+    turned = take.motion.rotations.copy()
+    turned[:, 3] = [np.cos(0.2), np.sin(0.2), 0.0, 0.0]
+    take = dataclasses.replace(take, motion=dataclasses.replace(take.motion, rotations=turned))
+    own = take.motion.skeleton
+    new, _ = again(take, shared_server.connection, skeleton=own)
+    np.testing.assert_allclose(new.motion.rotations, turned, atol=1e-6)
+    every = np.full(len(own), 1.1)
+    for other in (None, own.scaled(every, every)):
+        new, _ = again(take, shared_server.connection, skeleton=other)
+        assert (new.motion.rotations[..., 0] == 1.0).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"rotations": None}, "expected the arrays"),
+        ({"rotations": np.zeros((2, 3, 4))}, "expected 2 frames of the skeleton's"),
+        ({"rotations": np.zeros((2, len(SKELETON), 4))}, "unit quaternions"),
+        ({"root_position": np.full((2, 3), np.nan)}, "numbers that a motion can have"),
+    ],
+)
+def test_what_is_no_former_motion_is_refused(shared_server, changes, text):
+    whole = {"rotations": np.tile([1.0, 0, 0, 0], (2, len(SKELETON), 1)), "root_position": np.zeros((2, 3))}
+    camera = expected(SyntheticVideo(5)).camera.to_json()
+    opening = encode("open", settings={}, video=VIDEO, skeleton=SKELETON.to_json(), seen=SEEN | {"former": camera})
+    with Link(shared_server.connection) as link:
+        session = ask(link, opening, "opened")["session"]
+        sent = encode("keypoints", arrays(**(whole | changes)), session=session, index=0)
+        assert text in ask(link, sent, "error", channel=FRAMES)["message"]
+        link.send(FRAMES, encode("keypoints", arrays(**whole), session=session, index=0))
+        link.send(FRAMES, encode("finish", session=session, frames=1))
+        assert await_message(link, "result").arrays["0.times"].tolist() == [0.0, 0.1]
+        link.send(FRAMES, encode("done", session=session))
+    wait_free(shared_server.connection)
+
+
 def test_a_focal_length_stays_with_the_proportions(shared_server):
     take = expected(SyntheticVideo(5))
     anew, _ = again(take, shared_server.connection)
@@ -161,7 +199,7 @@ def test_a_dead_server_is_replaced(start_server):
 
 
 VIDEO = {"name": "v.mp4", "width": 64, "height": 48, "fps": 25.0, "frame_count": 0, "duration": 0.4}
-SEEN = {"keypoint_set": "blazepose_33", "person": 1, "camera": {}, "contacts": None}
+SEEN = {"keypoint_set": "blazepose_33", "person": 1, "camera": {}, "contacts": None, "former": {}}
 
 
 def open_again(link: Link, seen: dict) -> str:

@@ -34,7 +34,7 @@ from video2rig.link import CONTROL, FRAMES, Link
 from video2rig.settings import Settings
 from video2rig.wire import PROTOCOL, encode
 
-SEEN = {"keypoint_set": "blazepose_33", "person": 1, "camera": {}, "contacts": None}
+SEEN = {"keypoint_set": "blazepose_33", "person": 1, "camera": {}, "contacts": None, "former": {}}
 
 
 def forged(connection: Connection) -> Connection:
@@ -104,6 +104,7 @@ def human(**changes) -> dict:
         ({"seen": SEEN | {"keypoint_set": "coco_3"}}, "no keypoint set 'coco_3'"),
         ({"seen": SEEN | {"person": 0}}, "person is 0"),
         ({"seen": SEEN | {"camera": {"width": 3}}}, "camera: unreadable"),
+        ({"seen": SEEN | {"former": {"width": 3}}}, "camera: unreadable"),
         ({"seen": SEEN | {"contacts": [["foot.L", 0, 1]]}}, "contacts: expected lists of intervals"),
         ({"seen": SEEN | {"contacts": {"foot.L": [[2, 1]]}}}, "contacts: [2, 1] of 'foot.L' is no start and end"),
         ({"seen": SEEN | {"contacts": {"foot.L": [[0, "x"]]}}}, "contacts: [0, 'x'] of 'foot.L' is no start and end"),

@@ -2,7 +2,7 @@
 """Whole-sequence temporal inverse kinematics, inside each joint's range of motion."""
 
 from .evidence import Contacts, Floor
-from .from_camera import CameraSolver, RotationPrior, Solution
+from .from_camera import CameraSolver, FormerPoses, RotationPrior, Solution
 from .from_markers import solve_markers, solve_markers_together
 from .model import BodyModel, Pose
 from .to_motion import NobodySeen, to_motion
@@ -12,6 +12,7 @@ __all__ = [
     "CameraSolver",
     "Contacts",
     "Floor",
+    "FormerPoses",
     "NobodySeen",
     "Pose",
     "RotationPrior",

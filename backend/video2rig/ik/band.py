@@ -1,59 +1,58 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The banded Cholesky factorisation L L^T of one clip's normal equations, by LAPACK."""
+"""The banded Cholesky factorisation U^T U of one clip's normal equations, with right sides."""
 
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import get_lapack_funcs
 
-from . import time_kernels
-
-_pbtrf, _tbtrs = get_lapack_funcs(("pbtrf", "tbtrs"), dtype=np.float64)
+from . import band_kernels
 
 
 class Band:
-    """A band of N unknowns, and its factor.
+    """A band of N unknowns, its factor, and what half of the solutions the right sides come to.
 
     Attributes:
-        failed: Whether it is not positive definite.
+        half: [N, R] half of the solutions, U^-T r.
+        failed: Whether the matrix is not positive definite, or something is not finite.
     """
 
     def __init__(
-        self, hessian: np.ndarray, bands: np.ndarray, free: np.ndarray, damping: float, lead: np.ndarray | None = None
+        self,
+        hessian: np.ndarray,
+        bands: np.ndarray,
+        free: np.ndarray,
+        damping: float,
+        right: np.ndarray,
+        lead: np.ndarray | None = None,
     ) -> None:
         """Factorise the normal equations of T frames.
 
         Args:
             hessian: [T, D, D], of which the lower triangle counts. bands: [L + 1, T, D] of the smoothness.
             free: [T, D] bool; other unknowns are decoupled. damping: Share of the diagonal that is added to it.
+            right: [N, R].
             lead: [M, M] factor of the first unknowns, M at most L D, where it is known; it takes their part's place.
         """
         frames, unknowns = free.shape
-        columns = np.empty((frames * unknowns, (len(bands) - 1) * unknowns + 1))
-        time_kernels.fill_band(hessian, bands, free, damping, columns)
+        self._rows = np.empty((frames * unknowns, (len(bands) - 1) * unknowns + 1 + band_kernels.SPARE))
+        band_kernels.fill_band(hessian, bands, free, damping, self._rows)
         if lead is not None:
-            _write_lower(columns, lead @ lead.T)
-        self._factor, info = _pbtrf(columns.T, lower=1, overwrite_ab=1)
-        self.failed = bool(info != 0)
-
-    def half(self, right: np.ndarray) -> np.ndarray:
-        """Return half of the solution, L^-1 r, for right sides [N] or [N, R]."""
-        return _tbtrs(self._factor, np.asfortranarray(right), uplo="L")[0]
+            known = lead.T @ lead
+            for row in range(len(known)):
+                self._rows[row, : len(known) - row] = known[row, row:]
+        self.half = np.array(right, order="C")
+        definite = band_kernels.factorise(self._rows, self.half)
+        self.failed = not definite or not bool(np.isfinite(self.half).all())
 
     def whole(self, half: np.ndarray) -> np.ndarray:
-        """Return the solution [N], L^-T h, for half of it."""
-        return _tbtrs(self._factor, half, uplo="L", trans="T")[0]
+        """Return the solution [N], U^-1 h, for half of it."""
+        solution = np.empty(len(half))
+        band_kernels.substitute(self._rows, half, solution)
+        return solution
 
     def tail(self, size: int) -> np.ndarray:
         """Return the factor [M, M] of the last unknowns."""
         factor = np.zeros((size, size))
-        for column in range(size):
-            factor[column:, column] = self._factor[: size - column, column - size]
+        for row in range(size):
+            factor[row, row:] = self._rows[row - size, : size - row]
         return factor
-
-
-def _write_lower(columns: np.ndarray, matrix: np.ndarray) -> None:
-    """Write a symmetric matrix [M, M] over the first unknowns of a band's columns [N, W]."""
-    size = len(matrix)
-    for column in range(size):
-        columns[column, : size - column] = matrix[column:, column]

@@ -53,11 +53,15 @@ class Clips:
     Attributes:
         objective: The terms of single frames. smoothness: The term that couples them; None for frames by themselves.
         one_person: Whether all clips show the same person, and share what frames share among them too.
-        fixed: So many frames at the beginning of each clip are given and do not move.
+        fixed: So many frames at the beginning and at the end of each clip are given and do not move.
     """
 
     def __init__(
-        self, objective: Objective, smoothness: Smoothness | None, one_person: bool = False, fixed: int = 0
+        self,
+        objective: Objective,
+        smoothness: Smoothness | None,
+        one_person: bool = False,
+        fixed: tuple[int, int] = (0, 0),
     ) -> None:
         self.objective, self.smoothness, self.one_person, self.fixed = objective, smoothness, one_person, fixed
         self._point: Point | None = None
@@ -94,7 +98,8 @@ class Clips:
             self._equations.gradient.add_(self.smoothness.gradient(here.differences))
             self._bands = self.smoothness.hessian_bands(here.differences)
         self._held = bound_by_range(self.objective.model, here.pose, self._equations.gradient)
-        self._held[:, : self.fixed] = True
+        begin, end = self.fixed
+        self._held[:, :begin] = self._held[:, self._held.shape[1] - end :] = True
 
 
 def bound_by_range(model: BodyModel, pose: Pose, gradient: Tensor) -> Tensor:

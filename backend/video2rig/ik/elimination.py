@@ -68,19 +68,16 @@ def _eliminate_bands(
 ) -> tuple[Tensor, Combine, Tensor]:
     """Factorise clip after clip by banded Cholesky factorisations."""
     clips, frames, unknowns, sides = right.shape
-    halves, factors = np.zeros((clips, sides, frames * unknowns)), []
-    failed = np.zeros(clips, dtype=bool)
-    for clip in range(clips):
-        factor = Band(hessian[clip].numpy(), bands[clip].numpy(), free[clip].numpy(), damping[clip].item())
-        if not factor.failed:
-            halves[clip] = factor.half(right[clip].reshape(-1, sides).numpy()).T
-        failed[clip] = factor.failed or not np.isfinite(halves[clip]).all()
-        factors.append(factor)
+    arrays = hessian.numpy(), bands.numpy(), free.numpy(), damping.numpy(), right.reshape(clips, -1, sides).numpy()
+    factors = [Band(*clip) for clip in zip(*arrays, strict=True)]
+    halves = np.stack([factor.half for factor in factors])
+    failed = np.array([factor.failed for factor in factors])
+    halves[failed] = 0.0
 
     def combine(coefficients: Tensor) -> Tensor:
-        solution = np.einsum("br,brn->bn", coefficients.numpy(), halves)
+        solution = (halves @ coefficients.numpy()[..., None])[..., 0]
         for clip in np.flatnonzero(~failed):
             solution[clip] = factors[clip].whole(solution[clip])
         return torch.from_numpy(solution).reshape(clips, frames, unknowns)
 
-    return torch.from_numpy(halves @ halves.transpose(0, 2, 1)), combine, torch.from_numpy(failed)
+    return torch.from_numpy(halves.transpose(0, 2, 1) @ halves), combine, torch.from_numpy(failed)

@@ -160,7 +160,7 @@ def follow_neighbours(
     pose: Pose,
     shared: Tensor,
     cost: Tensor,
-    fixed: int = 0,
+    fixed: tuple[int, int] = (0, 0),
     progress: Callable[[], None] = lambda: None,
 ) -> tuple[Pose, Tensor, Tensor]:
     """Lead branches that may be stuck in some frames over those frames, from the trusted ones before to those after.
@@ -173,14 +173,15 @@ def follow_neighbours(
 
     Args:
         objective, smoothness: The terms. pose: [B, T] solved frames; shared: [B, S]; cost: [B] reached there.
-        fixed: Frames at the beginning that do not move. progress: Called at every step; may raise to abort.
+        fixed: Frames at the beginning and at the end that do not move.
+        progress: Called at every step; may raise to abort.
 
     Returns:
         Poses, shared unknowns and costs, of each clip as those given where nothing helps.
     """
     if not branches:
         return pose, shared, cost
-    stuck, doubtful = _doubtful(objective, smoothness, branches, pose, shared, fixed)
+    stuck, doubtful = doubtful_frames(objective, smoothness, branches, pose, shared, fixed)
     runs = _runs(doubtful)
     if not runs:
         return pose, shared, cost
@@ -251,8 +252,13 @@ def _runs(doubtful: Tensor) -> list[_Run]:
     ]
 
 
-def _doubtful(
-    objective: Objective, smoothness: Smoothness, branches: list[Branch], pose: Pose, shared: Tensor, fixed: int
+def doubtful_frames(
+    objective: Objective,
+    smoothness: Smoothness,
+    branches: list[Branch],
+    pose: Pose,
+    shared: Tensor,
+    fixed: tuple[int, int] = (0, 0),
 ) -> tuple[Tensor, Tensor]:
     """Return where branches are stuck, and where they may be, [B, T, branches] bool.
 
@@ -270,7 +276,9 @@ def _doubtful(
         if branch.hinge is not None:
             straight = (pose.angles[..., branch.hinge] - branch.straight).abs() <= _BENT
             doubtful[..., number] |= _hasty(straight, haste[..., ROOT_DOFS + branch.twisting].mean(-1))
-    stuck[:, :fixed] = doubtful[:, :fixed] = False
+    begin, end = fixed
+    for some in (stuck, doubtful):
+        some[:, :begin] = some[:, some.shape[1] - end :] = False
     return stuck, doubtful & ~doubtful.all(1, keepdim=True)
 
 
@@ -303,7 +311,7 @@ def _guesses(
     shared: Tensor,
     stuck: Tensor,
     doubtful: Tensor,
-    fixed: int,
+    fixed: tuple[int, int],
     progress: Callable[[], None],
 ) -> _Guesses:
     led = [pose.angles.clone() for _ in range(3)]
@@ -339,19 +347,21 @@ def _best_of_runs(
     after: np.ndarray,
     owner: np.ndarray,
     pose: Pose,
-    fixed: int,
+    fixed: tuple[int, int],
 ) -> np.ndarray:
     """Return the guess [B, T, A] from which each angle is taken, -1 where it stays.
 
     Args:
         before: [B, T, branches] what a branch adds to the cost; after: [M, T, branches], of the guesses.
-        owner: [M] clip of each guess. pose: [B, T], as it is. fixed: Frames at the beginning that do not move.
+        owner: [M] clip of each guess. pose: [B, T], as it is.
+        fixed: Frames at the beginning and at the end that do not move.
     """
     taken = np.full(pose.angles.shape, -1)
     angles = [branch.angles.cpu().numpy() for branch in branches]
     guesses = [np.flatnonzero(owner == clip) for clip in range(len(before))]
+    first, last = fixed[0], pose.frames[1] - fixed[1]
     for clip, branch, begin, end in runs:
-        about = slice(max(begin - _ABOUT, fixed), end + _ABOUT)
+        about = slice(max(begin - _ABOUT, first), min(end + _ABOUT, last))
         now = after[guesses[clip], about, branch].sum(axis=1)
         if now.min() < before[clip, about, branch].sum():
             taken[clip, about, angles[branch]] = guesses[clip][now.argmin()]

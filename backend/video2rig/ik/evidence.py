@@ -8,9 +8,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar, Self
 
+import numpy as np
+import torch
 from torch import Tensor
 
-from . import terms
+from . import dispatch, evidence_kernels, terms
+from .model import as_arrays
 from .terms import Rows
 
 
@@ -18,14 +21,38 @@ class _OverFrames:
     """Arrays whose leading dimensions are clips and frames, [B, T, ...]."""
 
     over_frames: ClassVar[tuple[str, ...]]
+    term: ClassVar[Callable[..., Rows]]
+    kernel: ClassVar[Callable[..., np.ndarray]]
 
     def mapped(self, function: Callable[[Tensor], Tensor]) -> Self:
         """Return the same with a function applied to every such array."""
         return replace(self, **{name: function(getattr(self, name)) for name in self.over_frames})  # type: ignore[type-var]
 
+    def at_zoom(self, zoom: Tensor) -> Self:
+        """Return the same for a focal length that is given; only what is seen in a picture depends on it."""
+        return self
+
+    def told(self, zoom: Tensor | None) -> tuple[Tensor, ...]:
+        """Return what the term asks for besides the features."""
+        raise NotImplementedError
+
+    def rows(self, features: Tensor, zoom: Tensor | None) -> Rows:
+        """Return the residuals of those features [B, T, P, 3] that are observed."""
+        return type(self).term(features, *self.told(zoom))
+
     def gather(self, features: Tensor, zoom: Tensor | None, scale: float, pull: Tensor, information: Tensor) -> Tensor:
-        """Do :func:`terms.gather` with the observations of features [B, T, P, 3]."""
-        return terms.gather(self.rows(features, zoom), scale, pull, information)  # type: ignore[attr-defined]
+        """Do :func:`terms.gather` with what is observed of all features [B, T, F, 3]."""
+        where: slice = self.where  # type: ignore[attr-defined]
+        if not dispatch.is_compiled(pull.device):
+            seen, *added = (array[:, :, where] for array in (features, pull, information))
+            return terms.gather(self.rows(seen, zoom), scale, *added)
+        told = self._told if zoom is None else as_arrays(*self.told(zoom))
+        arrays = pull.numpy(), information.numpy()
+        return torch.from_numpy(type(self).kernel(features.numpy(), where.start, *told, scale, *arrays))
+
+    @cached_property
+    def _told(self) -> tuple[np.ndarray, ...]:
+        return as_arrays(*self.told(None))
 
 
 class _Noisy(_OverFrames):
@@ -72,19 +99,16 @@ class Positions(_Noisy):
     least_deviation: Tensor
     robust: bool = True
     over_frames: ClassVar[tuple[str, ...]] = ("target", "confidence")
+    term, kernel = terms.positions, evidence_kernels.positions
 
     @property
     def where(self) -> slice:
         """The features that are observed: the points."""
         return slice(0, self.target.shape[2])
 
-    def rows(self, features: Tensor, zoom: Tensor | None) -> Rows:
-        """Return :func:`terms.positions`."""
-        return terms.positions(features, self.target, self.weight)
-
-    def gather(self, features: Tensor, zoom: Tensor | None, scale: float, pull: Tensor, information: Tensor) -> Tensor:
-        """Do :func:`terms.gather_positions`."""
-        return terms.gather_positions(features, self.target, self.weight, scale, pull, information)
+    def told(self, zoom: Tensor | None) -> tuple[Tensor, ...]:
+        """Return what :func:`terms.positions` asks for."""
+        return self.target, self.weight
 
     @cached_property
     def weight(self) -> Tensor:
@@ -114,19 +138,24 @@ class Rays(_Noisy):
     least_deviation: Tensor
     robust: bool = True
     over_frames: ClassVar[tuple[str, ...]] = ("rays", "confidence", "depth")
+    term, kernel = terms.reprojection, evidence_kernels.rays
 
     @property
     def where(self) -> slice:
         """The features that are observed: the points."""
         return slice(0, self.rays.shape[2])
 
-    def rows(self, features: Tensor, zoom: Tensor | None) -> Rows:
-        """Return :func:`terms.reprojection`."""
-        return terms.reprojection(features, self._zoomed(zoom), self._weight(zoom))
+    def told(self, zoom: Tensor | None) -> tuple[Tensor, ...]:
+        """Return what :func:`terms.reprojection` asks for."""
+        return self._zoomed(zoom), self._weight(zoom)
 
     def by_zoom(self, rows: Rows, zoom: Tensor | None) -> Tensor:
         """Return the derivative [B, T, K, 2] of residuals by the logarithm of the focal length's factor."""
         return terms.reprojection_by_zoom(rows, self._zoomed(zoom), self._weight(zoom))
+
+    def at_zoom(self, zoom: Tensor) -> Rays:
+        """Return the same for a focal length that is given: with the logarithms [B] of its factors."""
+        return replace(self, rays=self._zoomed(zoom), depth=self.depth * zoom.exp()[:, None])
 
     def _zoomed(self, zoom: Tensor | None) -> Tensor:
         return self.rays if zoom is None else self.rays * (-zoom).exp()[:, None, None, None]
@@ -157,15 +186,16 @@ class Directions(_Noisy):
     robust: bool = True
     over_frames: ClassVar[tuple[str, ...]] = ("direction", "confidence")
     axes_of_noise: ClassVar[int] = 1
+    term, kernel = terms.directions, evidence_kernels.directions
 
     @property
     def where(self) -> slice:
         """The features that are observed: the differences of pairs."""
         return slice(self.first, self.first + self.direction.shape[2])
 
-    def rows(self, features: Tensor, zoom: Tensor | None) -> Rows:
-        """Return :func:`terms.directions`."""
-        return terms.directions(features, self.direction, self.confidence[..., None] / self.deviation[..., None, :])
+    def told(self, zoom: Tensor | None) -> tuple[Tensor, ...]:
+        """Return what :func:`terms.directions` asks for."""
+        return self.direction, self.confidence[..., None] / self.deviation[..., None, :]
 
     def by_zoom(self, rows: Rows, zoom: Tensor | None) -> None:
         """Return None: directions are taken as they are."""
@@ -186,15 +216,16 @@ class Contacts(_OverFrames):
     robust: ClassVar[bool] = False
     deviation: ClassVar[None] = None
     over_frames: ClassVar[tuple[str, ...]] = ("target", "weight")
+    term, kernel = terms.contact, evidence_kernels.contacts
 
     @property
     def where(self) -> slice:
         """The features that are held: the points."""
         return slice(0, self.target.shape[2])
 
-    def rows(self, features: Tensor, zoom: Tensor | None) -> Rows:
-        """Return :func:`terms.contact`."""
-        return terms.contact(features, self.axes, self.target, self.weight)
+    def told(self, zoom: Tensor | None) -> tuple[Tensor, ...]:
+        """Return what :func:`terms.contact` asks for."""
+        return self.axes, self.target, self.weight
 
     def by_zoom(self, rows: Rows, zoom: Tensor | None) -> None:
         """Return None: the floor is where it is."""
@@ -214,15 +245,16 @@ class Floor(_OverFrames):
     robust: ClassVar[bool] = False
     deviation: ClassVar[None] = None
     over_frames: ClassVar[tuple[str, ...]] = ()
+    term, kernel = terms.floor, evidence_kernels.floor
 
     @property
     def where(self) -> slice:
         """The features that stay above it: the points."""
         return slice(0, len(self.level))
 
-    def rows(self, features: Tensor, zoom: Tensor | None) -> Rows:
-        """Return :func:`terms.floor`."""
-        return terms.floor(features, self.up, self.level, self.weight)
+    def told(self, zoom: Tensor | None) -> tuple[Tensor, ...]:
+        """Return what :func:`terms.floor` asks for."""
+        return self.up, self.level, self.weight
 
     def by_zoom(self, rows: Rows, zoom: Tensor | None) -> None:
         """Return None: the floor is where it is."""

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .kernels import compiled, forward, gather_frame, move_root, site, stretched
+from .evidence_kernels import of_positions
+from .kernels import compiled, forward, move_root, site, stretched
 from .normal_kernels import carry_to_angles, gather_points
 from .time_kernels import solve_one
 
@@ -130,7 +131,7 @@ def _explain(t, root_position, root_rotation, angles, seen, f, scale, habits, ro
         site(t, k, room.place, room.turn, room.site_offset, room.spots[k])
     room.pull[:] = 0.0
     room.information[:] = 0.0
-    cost = gather_frame(room.spots, seen.target[f], seen.weight[f], scale, room.pull, room.information)
+    cost = of_positions(room.spots, seen.target[f], seen.weight[f], scale, room.pull, room.information)
     for a in range(len(angles)):
         cost += ((angles[a] - habits.neutral[a]) * habits.by_angle[a]) ** 2
     return cost

@@ -16,11 +16,12 @@ from ..camera import Camera
 from ..keypoints import Keypoints
 from ..skeleton import Skeleton
 from .evidence import Contacts, Directions, Evidence, Floor, Rays
+from .finishing import finish
 from .model import BodyModel, Pose
 from .objective import Objective
 from .observation import Observation, observe
 from .prior import relaxed_pose
-from .sequence import ORDER, Estimates, Progress, Sequence, estimate, finish, jumping, solve_all, with_deviations
+from .sequence import ORDER, Estimates, Progress, Sequence, estimate, jumping, solve_all, with_deviations
 from .smoothness import Smoothness
 from .start import pose_of_rotations
 from .swaps import Mirror, find_swaps, mirror_by_names, misplaced, relabelled
@@ -68,6 +69,19 @@ class Solution:
 
 
 @dataclass(frozen=True)
+class FormerPoses:
+    """What was solved before of the same T frames, with the same skeleton.
+
+    Attributes:
+        rotation: [T, J, 3, 3] local rotations; of the root, its orientation in the camera's axes.
+        root_position: [T, 3] in the camera's axes, metres.
+    """
+
+    rotation: np.ndarray
+    root_position: np.ndarray
+
+
+@dataclass(frozen=True)
 class RotationPrior:
     """What a regression says of T frames: local rotations, and how sure it is of each.
 
@@ -106,6 +120,7 @@ class CameraSolver:
         estimate_lengths: bool = True,
         estimate_focal: bool = False,
         predict: Predict | None = None,
+        former: FormerPoses | None = None,
         progress: Progress = lambda done, total: None,
     ) -> None:
         """Estimate what holds for the whole sequence: proportions, focal length, noise and smoothness.
@@ -118,6 +133,7 @@ class CameraSolver:
             estimate_lengths: Whether the person's proportions are unknown; their stature is the skeleton's.
             estimate_focal: Whether the camera's focal length is a guess.
             predict: What a regression says; None does without one.
+            former: Where to begin, of a skeleton whose proportions are known; None searches.
             progress: Called with frames done and their total; may raise to abort.
 
         Raises:
@@ -143,6 +159,10 @@ class CameraSolver:
         with threadpool_limits(limits=1):
             shared = _shared_prior(model, len(observation), estimate_focal) if estimate_lengths else None
             first = self._sequence(model, observation, prior, shared, estimate_focal and estimate_lengths)
+            if former is not None:
+                solved = pose_of_rotations(model, torch.tensor(former.rotation[seen]))
+                solved = replace(solved, root_position=torch.tensor(former.root_position[seen]))
+                first = replace(first, solved=solved.reshape(1, len(seen)))
             self._estimates, self._start = estimate(first, model.no_stretch(1), smoothing_hz, progress)
             if estimate_lengths and self._start is not None:
                 self._start, shared = _to_the_end(first, self._estimates, self._start)
@@ -157,7 +177,7 @@ class CameraSolver:
             fitted = model.lengths.apply(skeleton, lengths.numpy())
             self.model = BodyModel.for_keypoints(fitted, keypoints.names, pairs)
             prior = None if predict is None else predict(keypoints, self.camera, fitted, True)[seen]
-        self._fitted = self._sequence(self.model, observation, prior, None, False)
+        self._fitted = replace(self._sequence(self.model, observation, prior, None, False), solved=first.solved)
         self._estimates = replace(self._estimates, shared=self._estimates.shared[:, :0])
 
     def solve(self, progress: Progress = lambda done, total: None) -> Solution:

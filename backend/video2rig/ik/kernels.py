@@ -108,7 +108,7 @@ def stretched(t, stretch, offset, site_offset):
 
 @compiled
 def joints(t, root_position, root_rotation, angles, stretch):
-    """Return where the joints of frames are, [B, T, J, 3] metres and [B, T, J, 3, 3]; arguments as for ``points``."""
+    """Return where the joints of frames are, [B, T, J, 3] metres and [B, T, J, 3, 3]; arguments as for ``features``."""
     clips, frames, count = angles.shape[0], angles.shape[1], len(t.parents)
     place, turn = np.empty((clips, frames, count, 3)), np.empty((clips, frames, count, 3, 3))
     axes, offset, site_offset = np.empty((len(t.dof_joint), 3)), np.empty((count, 3)), np.empty(t.site_offset.shape)
@@ -120,23 +120,27 @@ def joints(t, root_position, root_rotation, angles, stretch):
 
 
 @compiled
-def points(t, root_position, root_rotation, angles, stretch):
-    """Return the points of frames, [B, T, K, 3] metres.
+def features(t, root_position, root_rotation, angles, stretch, count):
+    """Return the first features of frames, [B, T, count, 3] metres: points, then differences of pairs.
 
     Args:
         t: The topology. root_position: [B, T, 3]; root_rotation: [B, T, 3, 3]; angles: [B, T, A].
         stretch: [B, G] logarithms of the lengths of each clip.
     """
-    clips, frames, joints, count = angles.shape[0], angles.shape[1], len(t.parents), len(t.site_joint)
+    clips, frames, joints, points = angles.shape[0], angles.shape[1], len(t.parents), len(t.site_joint)
     result = np.empty((clips, frames, count, 3))
     place, turn, axes = np.empty((joints, 3)), np.empty((joints, 3, 3)), np.empty((len(t.dof_joint), 3))
-    offset, site_offset = np.empty((joints, 3)), np.empty((count, 3))
+    offset, site_offset = np.empty((joints, 3)), np.empty((points, 3))
     for b in range(clips):
         stretched(t, stretch[b], offset, site_offset)
         for f in range(frames):
             forward(t, root_position[b, f], root_rotation[b, f], angles[b, f], offset, place, turn, axes)
-            for k in range(count):
-                site(t, k, place, turn, site_offset, result[b, f, k])
+            spots = result[b, f]
+            for k in range(points):
+                site(t, k, place, turn, site_offset, spots[k])
+            for k in range(points, count):
+                for r in range(3):
+                    spots[k, r] = spots[t.features[k, 1], r] - spots[t.features[k, 0], r]
     return result
 
 
@@ -188,62 +192,3 @@ def _exponential(x, y, z, turn):
         versine * y * z + sine * x,
         1.0 - versine * (x * x + y * y),
     )
-
-
-@compiled
-def gather_positions(points, target, weight, scale, pull, information):
-    """Do for :func:`~.terms.positions` what ``gather`` does; points, target: [B, T, K, 3], weight: [B, T, K]."""
-    clips, frames, _ = weight.shape
-    cost = np.zeros(clips)
-    for b in range(clips):
-        for f in range(frames):
-            cost[b] += gather_frame(points[b, f], target[b, f], weight[b, f], scale, pull[b, f], information[b, f])
-    return cost
-
-
-@compiled
-def gather_frame(points, target, weight, scale, pull, information):
-    """Do what ``gather_positions`` does for one frame, and return its cost."""
-    cost = 0.0
-    for k in range(len(weight)):
-        certain = weight[k] * weight[k]
-        x, y, z = points[k, 0] - target[k, 0], points[k, 1] - target[k, 1], points[k, 2] - target[k, 2]
-        square = certain * (x * x + y * y + z * z)
-        shrink = 1.0 / (1.0 + square / (scale * scale))
-        cost += shrink * square
-        slope = shrink * shrink * certain
-        pull[k, 0] += slope * x
-        pull[k, 1] += slope * y
-        pull[k, 2] += slope * z
-        for r in range(3):
-            information[k, r, r] += slope
-    return cost
-
-
-@compiled
-def gather(value, by_point, scale, pull, information):
-    """Add residuals to what is asked of their features, and return their cost [B].
-
-    Args:
-        value: [B, T, P, R]; by_point: [B, T, P, R, 3].
-        scale: Of the kernel of Geman and McClure, infinite for none.
-        pull: [B, T, P, 3] and information: [B, T, P, 3, 3] of the features, to which is added.
-    """
-    clips, frames, count, rows = value.shape
-    cost = np.zeros(clips)
-    for b in range(clips):
-        for f in range(frames):
-            for k in range(count):
-                square = 0.0
-                for i in range(rows):
-                    square += value[b, f, k, i] * value[b, f, k, i]
-                shrink = 1.0 / (1.0 + square / (scale * scale))
-                cost[b] += shrink * square
-                share = shrink * shrink
-                for i in range(rows):
-                    for r in range(3):
-                        slope = share * by_point[b, f, k, i, r]
-                        pull[b, f, k, r] += slope * value[b, f, k, i]
-                        for c in range(3):
-                            information[b, f, k, r, c] += slope * by_point[b, f, k, i, c]
-    return cost

@@ -3,12 +3,13 @@
 
 The banded Cholesky factorisation walks through the frames in order. All that a window has to know of the frames before
 it is what their elimination leaves of its first frames, which it shares with the window before it. What frames take
-most memory for, their Hessians and factors, is forgotten when the next window begins, and made anew on the way back,
-when the steps are found from the last frame to the first.
+most memory for, their Hessians and factors, is forgotten but for the last windows', and made anew on the way back, when
+the steps are found from the last frame to the first.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from typing import NamedTuple
 
 import numpy as np
@@ -25,18 +26,21 @@ from .smoothness import Smoothness
 WINDOW = 600
 """Frames whose normal equations are held at once."""
 
+_KEPT = 2
+"""Windows whose factors are kept for the way back."""
 
-def is_long(objective: Objective, smoothness: Smoothness, fixed: int) -> bool:
+
+def is_long(objective: Objective, smoothness: Smoothness, fixed: tuple[int, int]) -> bool:
     """Return whether clips are taken in windows: on CPUs, where they share no unknowns and no frame is fixed."""
     compiled = dispatch.is_compiled(objective.model.device)
-    return compiled and objective.shared is None and fixed == 0 and smoothness.frames > WINDOW
+    return compiled and objective.shared is None and not any(fixed) and smoothness.frames > WINDOW
 
 
 class _Lead(NamedTuple):
     """What the frames before a window leave of the unknowns, M, of its first frames.
 
     Attributes:
-        factor: [M, M] Cholesky's L. half: [M] of the solution, L^-1 r. free: [order, D] bool, unknowns not held.
+        factor: [M, M] Cholesky's U. half: [M] of the solution, U^-T r. free: [order, D] bool, unknowns not held.
     """
 
     factor: np.ndarray
@@ -45,16 +49,15 @@ class _Lead(NamedTuple):
 
 
 class _Window(NamedTuple):
-    """Frames whose normal equations are factorised: half of the solution [N], and free [T, D] bool."""
+    """Frames whose normal equations are factorised, and free [T, D] bool."""
 
     band: Band
-    half: np.ndarray
     free: Tensor
 
     def lead(self, order: int) -> _Lead:
         """Return what is left of the last frames."""
         free = self.free[-order:]
-        return _Lead(self.band.tail(free.numel()), self.half[-free.numel() :], free)
+        return _Lead(self.band.tail(free.numel()), self.band.half[-free.numel() :, 0], free)
 
 
 class LongClip(Clips):
@@ -81,21 +84,21 @@ class LongClip(Clips):
         order = self._coupling.order
         solution = np.zeros((self._coupling.frames, self.objective.model.size))
         leads: list[_Lead | None] = [None]
-        window = None
+        kept: deque[_Window] = deque(maxlen=_KEPT)
         for frames in self._windows:
             window = self._eliminate(here, frames, damping, leads[-1])
-            if window.band.failed or not np.isfinite(window.half).all():
+            if window.band.failed:
                 return Step(torch.from_numpy(solution)[None], here.shared, torch.ones(1, dtype=torch.bool))
+            kept.append(window)
             leads.append(window.lead(order))
         after = None
         for frames, lead in zip(reversed(self._windows), reversed(leads[:-1]), strict=True):
-            if window is None:
-                window = self._eliminate(here, frames, damping, lead)
-            half = window.half
+            window = kept.pop() if kept else self._eliminate(here, frames, damping, lead)
+            half = window.band.half[:, 0]
             if after is not None:  # the last frames are the first of the window after, which knows their steps
-                half[-len(after.half) :] = after.factor.T @ solution[frames][-order:].reshape(-1)
+                half[-len(after.half) :] = after.factor @ solution[frames][-order:].reshape(-1)
             solution[frames] = window.band.whole(half).reshape(-1, solution.shape[1])
-            window, after = None, lead
+            after = lead
         return Step(torch.from_numpy(-solution)[None], here.shared, torch.zeros(1, dtype=torch.bool))
 
     def _eliminate(self, here: Point, frames: slice, damping: Tensor, lead: _Lead | None) -> _Window:
@@ -112,10 +115,10 @@ class LongClip(Clips):
         right = (gradient[0] * free).numpy().reshape(-1)
         if lead is not None:
             free[:order] = lead.free
-            right[: len(lead.half)] = lead.factor @ lead.half
+            right[: len(lead.half)] = lead.factor.T @ lead.half
         known = None if lead is None else lead.factor
-        band = Band(equations.hessian[0].numpy(), bands[0].numpy(), free.numpy(), damping.item(), known)
-        return _Window(band, band.half(right), free)
+        hessian, bands = equations.hessian[0].numpy(), bands[0].numpy()
+        return _Window(Band(hessian, bands, free.numpy(), damping.item(), right[:, None], known), free)
 
     def _terms(self, frames: slice) -> Objective:
         return self.objective.mapped(lambda array: array[:, frames])

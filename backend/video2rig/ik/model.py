@@ -70,6 +70,14 @@ class Pose:
             self.angles.index_copy(0, numbers, part.angles),
         )
 
+    def with_frames(self, clip: int, frames: slice, part: Pose) -> Pose:
+        """Return the same poses [B, T] with a range of one clip's frames replaced by poses [1, t]."""
+        copies = []
+        for own, other in zip(*((p.root_position, p.root_rotation, p.angles) for p in (self, part)), strict=True):
+            copies.append(own.clone())
+            copies[-1][clip, frames] = other[0]
+        return Pose(*copies)
+
     @staticmethod
     def concatenate(parts: list[Pose], dim: int = 0) -> Pose:
         """Join poses along one of their leading dimensions."""
@@ -211,16 +219,26 @@ class BodyModel:
     def points(self, pose: Pose, stretch: Tensor | None = None) -> Tensor:
         """Return the points on the body, [..., K, 3] metres; arguments as for :meth:`joints`."""
         if dispatch.is_compiled(self.device):
-            points = torch.from_numpy(kernels.points(self.topology, *self._batch(pose, stretch)))
-            return points.reshape(*pose.frames, len(self.site_joint), 3)
+            return self._compiled_features(pose, stretch, len(self.site_joint))
         return self.points_by_torch(pose, stretch)
 
     def points_by_torch(self, pose: Pose, stretch: Tensor | None = None) -> Tensor:
         """Do what :meth:`points` does, in torch."""
         return self._sites(*self.joints_by_torch(pose, stretch), stretch)
 
-    def features(self, points: Tensor) -> Tensor:
-        """Return [..., F, 3]: the points, and the differences of the pairs."""
+    def features(self, pose: Pose, stretch: Tensor | None = None) -> Tensor:
+        """Return [..., F, 3] metres: the points, and the differences of the pairs; arguments as for :meth:`joints`."""
+        if dispatch.is_compiled(self.device):
+            return self._compiled_features(pose, stretch, len(self.feature_points))
+        return self.features_by_torch(pose, stretch)
+
+    def _compiled_features(self, pose: Pose, stretch: Tensor | None, count: int) -> Tensor:
+        features = torch.from_numpy(kernels.features(self.topology, *self._batch(pose, stretch), count))
+        return features if features.shape[:2] == pose.frames else features.reshape(*pose.frames, count, 3)
+
+    def features_by_torch(self, pose: Pose, stretch: Tensor | None = None) -> Tensor:
+        """Do what :meth:`features` does, in torch."""
+        points = self.points_by_torch(pose, stretch)
         if not len(self.pairs):
             return points
         return torch.cat([points, points[..., self._pair_end, :] - points[..., self._pair_begin, :]], dim=-2)
@@ -319,10 +337,8 @@ class BodyModel:
         if not dispatch.is_compiled(self.device):
             return self.moved_by_torch(pose, step)
         flat, frames = pose.reshape(-1), pose.frames
-        arrays = (flat.root_position, flat.root_rotation, flat.angles, step.reshape(-1, self.size))
-        position, rotation, angles, moves = (array.contiguous().numpy() for array in arrays)
-        moved = kernels.moved(position, rotation, angles, moves)
-        return Pose(*map(torch.from_numpy, moved)).reshape(*frames)
+        arrays = as_arrays(flat.root_position, flat.root_rotation, flat.angles, step.reshape(-1, self.size))
+        return Pose(*map(torch.from_numpy, kernels.moved(*arrays))).reshape(*frames)
 
     def moved_by_torch(self, pose: Pose, step: Tensor) -> Pose:
         """Do what :meth:`moved` does, in torch."""
@@ -355,9 +371,14 @@ class BodyModel:
         """Return arrays for the kernels: poses [B, T, ...] and lengths [B, G]; one clip where one has all lengths."""
         lengths = self._no_stretch if stretch is None else stretch.reshape(stretch.shape[:-1].numel(), self.groups)
         flat = pose if pose.frames[:-1] == lengths.shape[:1] else pose.reshape(len(lengths), -1)
-        arrays = (flat.root_position, flat.root_rotation, flat.angles, lengths)
-        position, rotation, angles, stretches = (array.contiguous().numpy() for array in arrays)
+        arrays = as_arrays(flat.root_position, flat.root_rotation, flat.angles, lengths)
+        position, rotation, angles, stretches = arrays
         return position, rotation, angles, stretches
+
+
+def as_arrays(*tensors: Tensor) -> tuple[np.ndarray, ...]:
+    """Return tensors on a CPU as the kernels take them."""
+    return tuple(tensor.contiguous().numpy() for tensor in tensors)
 
 
 def _above(skeleton: Skeleton) -> np.ndarray:

@@ -21,7 +21,7 @@ def normal_equations(
     """Add what is asked of features to the normal equations of their frames.
 
     Args:
-        t, root_position, root_rotation, angles, stretch: As for :func:`~.kernels.points`.
+        t, root_position, root_rotation, angles, stretch: As for :func:`~.kernels.features`.
         pull: [B, T, F, 3] half the gradient of the cost by each feature; information: [B, T, F, 3, 3] half its
             Gauss-Newton Hessian, symmetric.
         lengths: Whether lengths are unknowns.

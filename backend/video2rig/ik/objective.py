@@ -6,13 +6,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from . import angle_kernels, dispatch
 from .evidence import Evidence
-from .model import ROOT_DOFS, BodyModel, NormalEquations, Pose
+from .model import ROOT_DOFS, BodyModel, NormalEquations, Pose, as_arrays
 from .terms import AngleRows, neutral_pose, prior_rotations, robust
 
 ROBUST_SCALE = 4.0
@@ -28,7 +30,6 @@ class Linearised(NamedTuple):
     cost: Tensor
     pull: Tensor
     information: Tensor
-    prior: AngleRows | None
     zoom_gradient: Tensor | None
     zoom_hessian: Tensor | None
     by_zoom: Tensor | None
@@ -78,6 +79,14 @@ class Objective:
         """Return the objective for given logarithms of the lengths, [G] or [B, T, G]; nothing is shared any more."""
         return replace(self, shared=None, lengths=lengths, zoom=False)
 
+    def held(self, pose: Pose, shared: Tensor) -> Objective:
+        """Return the objective of poses [B, T] with what they share, [B, S], given as it is."""
+        if self.shared is None:
+            return self
+        zoom, lengths = self.log_zoom(shared), self.stretch(shared)
+        evidence = self.evidence if zoom is None else [item.at_zoom(zoom) for item in self.evidence]
+        return self.over(evidence).given(lengths[:, None].expand(*pose.frames, -1))
+
     def stretch(self, shared: Tensor) -> Tensor:
         """Return the logarithms of the lengths [B, G], from among the shared unknowns [B, S] where they are unknown.
 
@@ -91,7 +100,7 @@ class Objective:
 
     def features(self, pose: Pose, shared: Tensor) -> Tensor:
         """Return the features [B, T, F, 3] of poses."""
-        return self.model.features(self.model.points(pose, self.stretch(shared)[:, None]))
+        return self.model.features(pose, self.stretch(shared)[:, None])
 
     def misses(self, pose: Pose, shared: Tensor) -> Tensor:
         """Return how far the points [B, T, K] lie from where they were seen: 1 is what is expected of a coordinate.
@@ -118,11 +127,11 @@ class Objective:
         by_zoom = torch.zeros_like(features) if self.zoom else None
         zoom_gradient, zoom_hessian = (torch.zeros_like(cost), torch.zeros_like(cost)) if self.zoom else (None, None)
         for item in self.evidence:
-            seen, scale = features[:, :, item.where], ROBUST_SCALE if item.robust else math.inf
-            cost = cost + item.gather(seen, zoom, scale, pull[:, :, item.where], information[:, :, item.where])
+            scale = ROBUST_SCALE if item.robust else math.inf
+            cost = cost + item.gather(features, zoom, scale, pull, information)
             if by_zoom is None or zoom_gradient is None or zoom_hessian is None:
                 continue
-            rows = item.rows(seen, zoom)
+            rows = item.rows(features[:, :, item.where], zoom)
             turned = item.by_zoom(rows, zoom)
             if turned is not None:
                 turned = turned / (1.0 + rows.value.square().sum(-1, keepdim=True) / scale**2)
@@ -130,25 +139,20 @@ class Objective:
                 by_zoom[:, :, item.where] += (rows.by_point.transpose(-1, -2) @ turned[..., None])[..., 0]
                 zoom_gradient += (turned * rows.value).sum((1, 2, 3))
                 zoom_hessian += turned.square().sum((1, 2, 3))
-        strayed, _ = neutral_pose(pose.angles, self.neutral, self.deviation)
-        cost = cost + strayed.square().sum((1, 2))
-        prior = None
-        if self.expected is not None and self.whitening is not None:
-            prior = prior_rotations(self.model, pose, self.expected, self.whitening)
-            cost = cost + prior.value.square().sum((1, 2))
-        return Linearised(cost, pull, information, prior, zoom_gradient, zoom_hessian, by_zoom)
+        cost = cost + self._cost_of_angles(pose)
+        return Linearised(cost, pull, information, zoom_gradient, zoom_hessian, by_zoom)
+
+    def prior_rows(self, pose: Pose) -> AngleRows | None:
+        """Return :func:`terms.prior_rotations`, where a regression says something."""
+        if self.expected is None or self.whitening is None:
+            return None
+        return prior_rotations(self.model, pose, self.expected, self.whitening)
 
     def normal_equations(self, pose: Pose, shared: Tensor, at: Linearised) -> NormalEquations:
         """Return the normal equations of the terms that :meth:`linearise` found at the same pose."""
         stretch = self.stretch(shared)
         equations = self.model.normal_equations(pose, stretch, at.pull, at.information, lengths=self.shared is not None)
-        strayed, by_angle = neutral_pose(pose.angles, self.neutral, self.deviation)
-        equations.gradient[..., ROOT_DOFS:] += strayed * by_angle
-        equations.hessian.diagonal(dim1=-2, dim2=-1)[..., ROOT_DOFS:] += by_angle.square()
-        if at.prior is not None:
-            across = at.prior.by_unknown.transpose(-1, -2)
-            equations.gradient.add_((across @ at.prior.value[..., None])[..., 0])
-            equations.hessian.add_(across @ at.prior.by_unknown)
+        self._add_angles(pose, equations)
         if self.shared is None:
             return equations
         if at.by_zoom is not None and at.zoom_gradient is not None and at.zoom_hessian is not None:
@@ -168,6 +172,39 @@ class Objective:
     def log_zoom(self, shared: Tensor) -> Tensor | None:
         """Return the logarithm [B] of the focal length's factor; None where it is given."""
         return shared[:, -1] if self.zoom else None
+
+    def _cost_of_angles(self, pose: Pose) -> Tensor:
+        """Return what the neutral pose and the regression cost, [B]."""
+        if dispatch.is_compiled(pose.angles.device):
+            rotation, angles = as_arrays(pose.root_rotation, pose.angles)
+            return torch.from_numpy(angle_kernels.cost_of_angles(self.model.topology, rotation, angles, self._expected))
+        strayed, _ = neutral_pose(pose.angles, self.neutral, self.deviation)
+        prior = self.prior_rows(pose)
+        cost = strayed.square().sum((1, 2))
+        return cost if prior is None else cost + prior.value.square().sum((1, 2))
+
+    def _add_angles(self, pose: Pose, equations: NormalEquations) -> None:
+        """Add the neutral pose and the regression to normal equations."""
+        if dispatch.is_compiled(pose.angles.device):
+            rotation, angles = as_arrays(pose.root_rotation, pose.angles)
+            added = equations.hessian.numpy(), equations.gradient.numpy()
+            angle_kernels.add_angles(self.model.topology, rotation, angles, self._expected, *added)
+            return
+        strayed, by_angle = neutral_pose(pose.angles, self.neutral, self.deviation)
+        equations.gradient[..., ROOT_DOFS:] += strayed * by_angle
+        equations.hessian.diagonal(dim1=-2, dim2=-1)[..., ROOT_DOFS:] += by_angle.square()
+        prior = self.prior_rows(pose)
+        if prior is not None:
+            across = prior.by_unknown.transpose(-1, -2)
+            equations.gradient.add_((across @ prior.value[..., None])[..., 0])
+            equations.hessian.add_(across @ prior.by_unknown)
+
+    @cached_property
+    def _expected(self) -> angle_kernels.Expected:
+        """The terms on angles, for the compiled kernels."""
+        nothing = self.neutral.new_zeros(1, 1, 0, 3, 3)
+        expected, whitening = (nothing if told is None else told for told in (self.expected, self.whitening))
+        return angle_kernels.Expected(*as_arrays(self.neutral, self.deviation.reciprocal(), expected, whitening))
 
     def _with_zoom(
         self,

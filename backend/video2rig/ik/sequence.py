@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .escapes import Branch, branches_of, follow_neighbours, try_other_starts
+from .escapes import Branch, branches_of, try_other_starts
 from .evidence import Evidence
+from .finishing import NEAR_DAMPING, Progress, finish
 from .model import ROOT_DOFS, BodyModel, Pose
 from .objective import Objective
 from .smoothness import Smoothness, weight_for_cutoff
@@ -47,17 +48,14 @@ _SHARES, _JOIN_STEPS = (1e-4, 1e-2, 1.0), 4
 """Shares of the smoothness that frames found one by one are joined under, one after the other: their jumps, of a limb
 or of the whole body, would at once outweigh what was seen. And steps of the solver under each."""
 
-_GAIN = 1e-3
-"""Ways out of local minima are looked for as long as they lower the cost by this share."""
-
 _FRAME_STEPS = 6
 """Steps of the solver in which frames by themselves find their starts."""
 
 _ROUND_STEPS = (6, 4, 4)
 """Noise and smoothness are estimated anew after each of so many steps of the solver."""
 
-_FIRST_DAMPING, _NEAR_DAMPING = 1e-4, 1e-6
-"""Damping with which a sequence is first solved, and again from near its solution."""
+_FIRST_DAMPING = 1e-4
+"""Damping with which a sequence is first solved."""
 
 # Standard deviations of accelerations beforehand, as what a frame at 30 Hz shows: metres and degrees. Hinges carry the
 # impacts. The sequence itself then tells; this is worth a single difference.
@@ -66,8 +64,6 @@ _ROUGHNESS_RATE = 30.0
 
 _HINGE_CUTOFF = 2.0
 """Hinges are smoothed at so many times the cut-off of the others, so that impacts survive."""
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -81,6 +77,8 @@ class Sequence:
         place: Moves poses [T] of a single person to where the evidence puts them, when spots tell no more than their
             shape.
         begin: Poses [B, T] to begin with, where more than spots tells of them.
+        solved: Poses [B, T] that were solved before, perhaps with another smoothness or range; they take the place of
+            all searches for a start.
     """
 
     objective: Objective
@@ -90,6 +88,7 @@ class Sequence:
     trust: Tensor
     place: Callable[[Pose, Tensor, slice], Pose] | None = None
     begin: Pose | None = None
+    solved: Pose | None = None
 
     def __len__(self) -> int:
         return len(self.times)
@@ -162,25 +161,29 @@ def estimate(
     clips = _sample_clips(len(sequence))
     whole = len(clips) == 1
     times = sequence.times[clips[0]]
-    pose = Pose.concatenate([start_frames(sequence, lengths, clip) for clip in clips])
+    solved = sequence.solved
+    parts = [start_frames(sequence, lengths, clip) if solved is None else solved[:, clip] for clip in clips]
+    pose = Pose.concatenate(parts)
     objective = sequence.objective.mapped(lambda array: torch.cat([array[:, clip] for clip in clips]))
     shared = _initial_shared(objective, lengths).expand(len(pose), -1)
     roughness = _roughness(sequence.model, sequence.interval)
     smoothness = Smoothness(times, roughness**-2, sequence.interval, ORDER, jumping(sequence.model))
     objective = objective.over([_loose(item, _COARSE) for item in objective.evidence])
-    for share in _SHARES[:-1]:
+    for share in _SHARES[:-1] if solved is None else ():
         weighted = smoothness.with_weight(share * smoothness.weight)
         pose, shared, _ = solve(objective, weighted, pose, shared, one_person=not whole, iterations=_JOIN_STEPS)
     at = Estimating(objective, smoothness, pose, shared)
     generator = torch.Generator(device=sequence.model.device).manual_seed(0)
     for round_, steps in enumerate(_ROUND_STEPS):
         progress(round_ * len(sequence) // (len(_ROUND_STEPS) + 1), len(sequence))
-        damping = _FIRST_DAMPING if round_ == 0 else _NEAR_DAMPING
+        damping = _FIRST_DAMPING if round_ == 0 else NEAR_DAMPING
         at = estimate_again(at, sequence.interval, smoothing_hz, generator, steps, damping, one_person=not whole)
     if whole:
         return at.estimates, at.pose
+    if at.objective.shared is None:
+        return at.estimates, None
     _, shared, _ = solve(at.objective, at.smoothness, at.pose, at.shared, one_person=True)
-    return at._replace(shared=shared[:1]).estimates, None
+    return at._replace(shared=shared).estimates, None
 
 
 class Estimating(NamedTuple):
@@ -207,7 +210,7 @@ def estimate_again(
     smoothing_hz: float | None,
     generator: torch.Generator,
     iterations: int,
-    damping: float = _NEAR_DAMPING,
+    damping: float = NEAR_DAMPING,
     *,
     one_person: bool = True,
 ) -> Estimating:
@@ -241,42 +244,6 @@ def estimate_again(
     return Estimating(objective, smoothness.with_weight(weight), pose, shared)
 
 
-def finish(
-    objective: Objective,
-    smoothness: Smoothness,
-    branches: list[Branch],
-    pose: Pose,
-    shared: Tensor,
-    progress: Progress = lambda done, total: None,
-) -> tuple[Pose, Tensor]:
-    """Solve B clips of T frames to the end, and lead each out of local minima.
-
-    Progress is that of the first solution, and of the ways out that were tried; it may raise to abort at any step.
-    """
-    rounds = len(branches)
-    pose, shared, cost = solve(
-        objective, smoothness, pose, shared, tolerance=1e-4, damping=_NEAR_DAMPING,
-        progress=lambda step, steps: progress(step, 2 * steps),
-    )  # fmt: skip
-    left = torch.arange(len(pose), device=cost.device)
-    for round_ in range(rounds):
-        before = cost[left]
-        led, led_shared, led_cost = follow_neighbours(
-            objective.mapped(lambda array, left=left: array[left]), smoothness.of_clips(left), branches,
-            pose[left], shared[left], before, progress=lambda round_=round_: progress(rounds + round_, 2 * rounds),
-        )  # fmt: skip
-        pose, shared = pose.replaced(left, led), shared.index_copy(0, left, led_shared)
-        cost = cost.index_copy(0, left, led_cost)
-        left = left[led_cost < (1.0 - _GAIN) * before]
-        if not len(left):
-            return pose, shared
-    led, led_shared, _ = solve(
-        objective.mapped(lambda array: array[left]), smoothness.of_clips(left), pose[left], shared[left],
-        tolerance=1e-4, damping=_NEAR_DAMPING, progress=lambda step, steps: progress(steps, steps),
-    )  # fmt: skip
-    return pose.replaced(left, led), shared.index_copy(0, left, led_shared)
-
-
 def solve_all(sequence: Sequence, estimates: Estimates, start: Pose | None, progress: Progress) -> tuple[Pose, Tensor]:
     """Solve all frames together.
 
@@ -296,8 +263,9 @@ def solve_all(sequence: Sequence, estimates: Estimates, start: Pose | None, prog
         def part(done: int, total: int) -> None:
             progress(int(frames * (begun + (1.0 - begun) * done / total)), frames)
 
-        return finish(objective, smoothness, sequence.branches, start, shared, progress=part)
+        return finish(objective, smoothness, sequence.branches, start, shared, sequence.solved, part)
 
+    start = sequence.solved if start is None else start
     if start is not None:
         return finished(objective, start, shared, 0.0)
     lengths = objective.stretch(shared)

@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from . import dispatch, frame_kernels
 from .evidence import Positions
 from .frame_kernels import Habits, Poses, Search, Seen
-from .model import Pose
+from .model import Pose, as_arrays
 from .objective import ROBUST_SCALE, Objective
 
 
@@ -37,15 +36,11 @@ def solve_frames(objective: Objective, pose: Pose, search: Search) -> tuple[Pose
     solved = Pose(*(array.clone(memory_format=torch.contiguous_format) for array in copies))
     costs = frame_kernels.solve_frames(
         model.topology,
-        Poses(*_arrays(solved.root_position, solved.root_rotation, solved.angles)),
+        Poses(*as_arrays(solved.root_position, solved.root_rotation, solved.angles)),
         stretch.contiguous().numpy(),
-        Seen(*_arrays(seen.target.flatten(0, 1), seen.weight.flatten(0, 1))),
+        Seen(*as_arrays(seen.target.flatten(0, 1), seen.weight.flatten(0, 1))),
         ROBUST_SCALE if seen.robust else math.inf,
-        Habits(*_arrays(objective.neutral, objective.deviation.reciprocal(), model.lower, model.upper)),
+        Habits(*as_arrays(objective.neutral, objective.deviation.reciprocal(), model.lower, model.upper)),
         search,
     )
     return solved.reshape(len(pose), 1), torch.from_numpy(costs)
-
-
-def _arrays(*tensors: Tensor) -> tuple[np.ndarray, ...]:
-    return tuple(tensor.contiguous().numpy() for tensor in tensors)

@@ -42,7 +42,7 @@ def solve(
     shared: Tensor,
     *,
     one_person: bool = False,
-    fixed: int = 0,
+    fixed: tuple[int, int] = (0, 0),
     iterations: int = 30,
     tolerance: float = 1e-5,
     damping: float = 1e-4,
@@ -54,7 +54,7 @@ def solve(
         objective: The terms of single frames. smoothness: The term that couples them; None for frames by themselves.
         pose: Where to start, [B, T] frames. shared: [B, S] unknowns that the frames of a clip share.
         one_person: Whether all clips show the same person, and share these unknowns among them too.
-        fixed: So many frames at the beginning of each clip are given and do not move.
+        fixed: So many frames at the beginning and at the end of each clip are given and do not move.
         iterations: At most so many steps. tolerance: A clip is done once its cost falls by a smaller part.
         damping: Of the first step, a share of the Hessian's diagonal.
         progress: Called with the steps done and ``iterations``; may raise to abort.
@@ -70,7 +70,7 @@ def solve(
         first = np.full(len(pose), damping)
         return _descend(clips, clips.evaluate(pose, shared), first, range(iterations), tolerance, progress)
 
-    if smoothness is None and fixed == 0 and single_frames.are_compiled(objective, pose):
+    if smoothness is None and not any(fixed) and single_frames.are_compiled(objective, pose):
         search = Search(iterations, tolerance, damping, _MIN_DAMPING, _MAX_DAMPING, _SETTLING)
         pose, cost = single_frames.solve_frames(objective, pose, search)
         _check_finite(cost.numpy())

@@ -14,11 +14,8 @@ import roma
 import torch
 from torch import Tensor
 
-from . import dispatch, kernels
+from .evidence_kernels import MIN_DEPTH
 from .model import ROOT_DOFS, BodyModel, Pose, skew
-
-MIN_DEPTH = 0.2
-"""Points are projected as if at least this far in front of the camera, metres."""
 
 
 class Rows(NamedTuple):
@@ -177,25 +174,6 @@ def gather(rows: Rows, scale: float, pull: Tensor, information: Tensor) -> Tenso
     Returns:
         Their cost [B].
     """
-    if not dispatch.is_compiled(pull.device):
-        return gather_by_torch(rows, scale, pull, information)
-    value, by_point = rows.value.contiguous().numpy(), rows.by_point.contiguous().numpy()
-    return torch.from_numpy(kernels.gather(value, by_point, scale, pull.numpy(), information.numpy()))
-
-
-def gather_positions(
-    points: Tensor, target: Tensor, weight: Tensor, scale: float, pull: Tensor, information: Tensor
-) -> Tensor:
-    """Do :func:`gather` with :func:`positions`."""
-    if not dispatch.is_compiled(pull.device):
-        return gather_by_torch(positions(points, target, weight), scale, pull, information)
-    spots, targets, weights = (array.contiguous().numpy() for array in (points, target, weight))
-    cost = kernels.gather_positions(spots, targets, weights, scale, pull.numpy(), information.numpy())
-    return torch.from_numpy(cost)
-
-
-def gather_by_torch(rows: Rows, scale: float, pull: Tensor, information: Tensor) -> Tensor:
-    """Do what :func:`gather` does, in torch."""
     cost, rows = robust(rows, scale)
     across = rows.by_point.transpose(-1, -2)
     pull += (across @ rows.value[..., None])[..., 0]

@@ -27,7 +27,7 @@ def differences(root_position, root_rotation, angles, by_step, weight, bounded, 
     value, share, cost = np.zeros((clips, windows, unknowns)), np.empty((clips, windows, unknowns)), np.zeros(clips)
     for b in range(clips):
         for f in range(len(step)):
-            _turn(root_rotation[b, f], root_rotation[b, f + 1], turn[b, f])
+            turn_between(root_rotation[b, f], root_rotation[b, f + 1], turn[b, f])
             for r in range(3):
                 step[f, r] = root_position[b, f + 1, r] - root_position[b, f, r]
                 step[f, 3 + r] = turn[b, f, r]
@@ -46,9 +46,9 @@ def differences(root_position, root_rotation, angles, by_step, weight, bounded, 
 
 
 @compiled
-def _turn(before, after, vector):
+def turn_between(before, after, vector):
     """Write the rotation vector of ``after @ before.T``, by way of the unit quaternion (Shepperd 1978)."""
-    r = np.zeros((3, 3))
+    r = np.empty((3, 3))
     for i in range(3):
         for j in range(3):
             r[i, j] = after[i, 0] * before[j, 0] + after[i, 1] * before[j, 1] + after[i, 2] * before[j, 2]
@@ -123,33 +123,6 @@ def hessian_bands(weight, stencil, frames):
                     for d in range(unknowns):
                         bands[b, lag, f + first, d] += product * weight[b, f, d]
     return bands
-
-
-@compiled
-def fill_band(hessian, bands, free, damping, band):
-    """Write the normal matrix of one clip in LAPACK's lower banded form, transposed; unknowns not free are decoupled.
-
-    Args:
-        hessian: [T, D, D], of which the lower triangle is read. bands: [L + 1, T, D] of the smoothness.
-        free: [T, D] bool. damping: Share of the diagonal that is added to it.
-        band: [T * D, L D + 1] to be written.
-    """
-    frames, unknowns = free.shape
-    for f in range(frames):
-        for j in range(unknowns):
-            row = band[f * unknowns + j]
-            row[:] = 0.0
-            if not free[f, j]:
-                row[0] = 1.0
-                continue
-            for i in range(j + 1, unknowns):
-                if free[f, i]:
-                    row[i - j] = hessian[f, i, j]
-            diagonal = hessian[f, j, j] + bands[0, f, j]
-            row[0] = diagonal + damping * (diagonal + 1e-6)
-            for lag in range(1, len(bands)):
-                if f + lag < frames and free[f + lag, j]:
-                    row[lag * unknowns] = bands[lag, f, j]
 
 
 @compiled

@@ -77,8 +77,9 @@ def sample_posterior(
     rough = noise(differences.value) / differences.weight.sqrt()
     carried = carried + smoothness.gradient(differences._replace(value=rough))
     carried[..., ROOT_DOFS:] += noise(pose.angles) / objective.deviation
-    if at.prior is not None:
-        carried = carried + (at.prior.by_unknown.mT @ noise(at.prior.value)[..., None])[..., 0]
+    prior = objective.prior_rows(pose)
+    if prior is not None:
+        carried = carried + (prior.by_unknown.mT @ noise(prior.value)[..., None])[..., 0]
     bands = smoothness.hessian_bands(differences)
     undamped = torch.zeros(pose.frames[0], dtype=carried.dtype, device=carried.device)
     _, combine, _ = eliminate(equations.hessian, bands, ~held, undamped, (carried * ~held)[..., None])

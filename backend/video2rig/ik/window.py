@@ -55,7 +55,7 @@ class WindowSolver:
         elif len(poses) < count:
             poses = [*poses, _extrapolated(self.model, poses, sequence.times)]
         # the oldest frames tell what was before the window
-        fixed = ORDER if count == self.size else 0
+        fixed = (ORDER if count == self.size else 0, 0)
         start, nothing = Pose.concatenate(poses).reshape(1, count), lengths.new_zeros(1, 0)
         pose, _, cost = solve(objective, smoothness, start, nothing, fixed=fixed, iterations=_STEPS)
         self._since_escape += 1
@@ -71,7 +71,7 @@ class WindowSolver:
         smoothness: Smoothness,
         pose: Pose,
         cost: Tensor,
-        fixed: int,
+        fixed: tuple[int, int],
         lengths: Tensor,
     ) -> Pose:
         """Return poses [1, T] led out of local minima: by their neighbours, or from fits of single frames."""
@@ -79,7 +79,7 @@ class WindowSolver:
         pose, _, cost = follow_neighbours(objective, smoothness, self._branches, pose, nothing, cost, fixed)
         if not _stuck(sequence, objective, pose):
             return pose
-        kept = max(len(sequence) - self.young, fixed)
+        kept = max(len(sequence) - self.young, fixed[0])
         fresh = start_frames(sequence, lengths[None], slice(kept, len(sequence)))
         fresh = Pose.concatenate([pose[:, :kept], fresh], dim=1)
         fresh, _, other = solve(objective, smoothness, fresh, nothing, fixed=fixed, iterations=2 * _STEPS)
