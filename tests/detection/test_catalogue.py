@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import dot_network
-from video2rig import settings, weights
+from video2rig import settings, weight_sources, weights
 from video2rig.cli import main
 from video2rig.detection import catalogue, onnx_session
 from video2rig.detection.catalogue import CATALOGUE, DetectorError
@@ -33,13 +33,13 @@ def nothing_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("VIDEO2RIG_WEIGHTS", raising=False)
     cache = weights.cache_folder()
     monkeypatch.setattr(weights, "_local_places", lambda entry: [("the cache", cache / entry.name)])
-    for source in (weights.WheelSource, weights.UrlSource):
-        monkeypatch.setattr(source, "obtain", lambda self, entry, folder: unreachable())
+    for source in (weight_sources.WheelSource, weight_sources.UrlSource):
+        monkeypatch.setattr(source, "obtain", lambda self, name, files, folder: unreachable())
     return cache
 
 
 def unreachable() -> None:
-    raise weights._Failed("no network")
+    raise weight_sources.SourceError("no network")
 
 
 def put_blazepose(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +107,7 @@ def test_the_list_is_printed(nothing_here: Path, capsys: pytest.CaptureFixture[s
     assert main(["models", "list", "--json"]) == 0
     lines = json.loads(capsys.readouterr().out)
     assert [line["name"] for line in lines] == list(CATALOGUE)
-    assert {"name", "keypoint_set", "licence", "size", "accuracy", "here", "place"} == set(lines[0])
+    assert {"name", "keypoint_set", "licence", "size", "accuracy", "here", "place", "damaged"} == set(lines[0])
     assert not any(line["here"] for line in lines) and not nothing_here.exists()
     assert main(["models", "list"]) == 0
     text = capsys.readouterr().out
@@ -213,12 +213,43 @@ def test_stages_of_openpose_share_a_file(
     assert main(["models", "add", "openpose_3", str(tmp_path / "body.pth")]) == 0
     assert "non-commercial" in capsys.readouterr().out
     path = nothing_here / "openpose" / "body_pose_model.pth"
-    assert calls.pop()[1:] == (3, "cpu") and path.is_file()
+    assert calls.pop()[1:] == (6, "cpu") and path.is_file(), "one file for all stages must have them all"
     for stages in (6, 5, 4, 3, 2):
         assert catalogue.load(f"openpose_{stages}", "cpu") == f"openpose {stages}"  # type: ignore[comparison-overlap]
         assert calls.pop() == (path, stages, "cpu")
         (digest,) = catalogue.digests(f"openpose_{stages}")["openpose"].values()
         assert digest == hashlib.sha256(b"openpose").hexdigest()
+
+
+def test_a_file_of_fewer_stages_is_not_taken_for_all_of_them(
+    nothing_here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from video2rig.detection.openpose.network import OpenPoseNetwork
+
+    torch.save(OpenPoseNetwork(3).state_dict(), tmp_path / "three.pth")
+    assert main(["models", "add", "openpose_3", str(tmp_path / "three.pth")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "three.pth: holds 3 stages; 6 were asked for" in line and "One file serves openpose_6, openpose_5" in line
+    assert not (nothing_here / "openpose").exists()
+
+
+def test_what_is_brought_is_not_fetched_and_says_how(nothing_here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("openpose", "openpose_2"):
+        assert main(["fetch", name]) == 1
+        line = capsys.readouterr().err.strip()
+        assert "`video2rig models add openpose FILE`" in line and len(line) < 400 and "\n" not in line
+
+
+def test_a_damaged_file_is_a_state_of_the_list(
+    nothing_here: Path, rtmpose: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    catalogue.add(RTMPOSE.name, rtmpose).write_bytes(b"short")
+    assert main(["models", "list"]) == 0
+    told = capsys.readouterr()
+    (line,) = [line for line in told.out.splitlines() if line.startswith(RTMPOSE.name + " ")]
+    assert " damaged " in line and " here " not in line
+    assert f"    damaged: {nothing_here / RTMPOSE.name}: {RTMPOSE.name}.onnx has the wrong SHA-256" in told.out
+    assert not told.err and not caplog.records
 
 
 def test_openposes_mobile_network_gets_its_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

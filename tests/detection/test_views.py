@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from video2rig.detection.detector import People, mean_of
-from video2rig.detection.lanes import Lane, carried
+from video2rig.detection.lanes import carried
+from video2rig.detection.sights import Sights, blended, columns_of, filled, unsteady
 
 COUNT, KEYPOINTS = 2, 3
 
@@ -47,17 +48,15 @@ def test_the_mean_is_over_the_views_that_see_a_keypoint(views: list[People]) -> 
 def test_a_second_look_never_loses_what_one_of_them_sees(
     first: People, second: People, old: float, trust: float
 ) -> None:
-    lane, frames = Lane(0, 0), np.arange(COUNT)
-    lane.set_looked(frames, first)
     share = np.full((COUNT, KEYPOINTS), old)
-    lane.blend(frames, second, share, np.full((COUNT, KEYPOINTS), trust))
-    positions, confidence, world = lane.results(COUNT)
-    assert world is not None
+    positions, confidence, world = blended(
+        columns_of(first), columns_of(second), share, np.full((COUNT, KEYPOINTS), trust)
+    )
     assert np.isfinite(confidence).all()
-    known = confidence > 0
-    assert np.isfinite(positions[known]).all() and np.isfinite(world[known]).all()
+    there = confidence > 0
+    assert np.isfinite(positions[there]).all() and np.isfinite(world[there]).all()
     one, two = first.confidence > 0, second.confidence > 0
-    assert (known == (one | two))[~(one & two)].all()
+    assert (there == (one | two))[~(one & two)].all()
     np.testing.assert_allclose(positions[one & ~two], first.positions[one & ~two], rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(positions[two & ~one], second.positions[two & ~one], rtol=1e-6, atol=1e-6)
     mixed = old * first.positions + (1 - old) * second.positions
@@ -77,29 +76,55 @@ def test_what_is_left_out_is_carried_over_from_the_rows_beside_it(data: st.DataO
             np.testing.assert_allclose(whole[row, column], expected, atol=1e-9)
 
 
-def test_frames_that_the_first_look_left_out_take_its_difference_from_the_second() -> None:
-    """Two looks that differ by a constant: as if the first look had been at every frame."""
-    lane, frames = Lane(0, 5), np.arange(5, 12)
-    ones, places = np.ones((7, KEYPOINTS)), np.cumsum(np.ones((7, KEYPOINTS, 2)), axis=0)
-    second = People(np.ones(7), np.zeros((7, 4)), places, 0.5 * ones, None)
-    first = second._replace(positions=places + 3.0, confidence=0.7 * ones)
-    skipped = frames % 2 != 0
-    lane.use(frames, np.zeros((7, 4)))
-    lane.set_looked(frames[~skipped], first.picked(~skipped))
-    lane.carry(frames, second)
-    positions, confidence, _ = lane.results(12)
-    np.testing.assert_allclose(positions[5:], first.positions)
-    np.testing.assert_allclose(confidence[5:], first.confidence, rtol=1e-6)
+def looks(count: int, bend: float) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Two looks at keypoints on a parabola over so many frames, in which the second one differs by a constant."""
+    steps = np.arange(count, dtype=float)[:, None, None] + np.arange(KEYPOINTS)[:, None]
+    places = np.concatenate([3 * steps, bend * steps**2], -1)
+    return [places, np.full((count, KEYPOINTS), 0.7)], [places - 3.0, np.full((count, KEYPOINTS), 0.5)]
 
 
-def test_a_left_out_look_is_in_doubt_where_the_looks_beside_it_disagree_or_the_body_jumps() -> None:
-    frames, circle = np.arange(9), np.tile([0.0, 0.0, 0.0, -100.0], (9, 1))
-    still = np.tile(np.arange(KEYPOINTS * 2.0).reshape(KEYPOINTS, 2), (9, 1, 1))
-    second = People(np.ones(9), circle, still.copy(), np.ones((9, KEYPOINTS)), None)
-    second.positions[7] += 20.0  # a jump of a fifth of the radius
-    lane, looked = Lane(0, 0), frames % 2 == 0
-    first = second._replace(positions=second.positions.copy())
-    first.positions[2] += 20.0  # both looks disagree
-    lane.set_looked(frames[looked], first.picked(looked))
-    assert lane.doubtful(frames, second)[~looked].tolist() == [True, True, False, True]
-    assert lane.doubtful(frames[3:4], second.picked(frames == 3)).tolist() == [True]  # no look beside
+@given(st.integers(5, 12), st.floats(-2, 2), st.booleans())
+def test_looks_that_take_turns_are_as_if_both_had_seen_all_frames(count: int, bend: float, other: bool) -> None:
+    first, second = looks(count, bend)
+    turn = np.arange(count) % 2 == int(other)
+    parts = []
+    for look, mine in ((first, turn), (second, ~turn)):
+        hole = np.where(mine, 1.0, np.nan)[:, None, None]
+        parts.append([look[0] * hole, look[1] * mine[:, None]])
+    for seen, whole in zip(filled(*parts), (first, second), strict=True):
+        inner = slice(2, -2)  # the outermost frames have too few beside them
+        np.testing.assert_allclose(seen[0][inner], whole[0][inner], atol=1e-6)
+        np.testing.assert_allclose(seen[1][inner], whole[1][inner], atol=1e-6)
+
+
+def test_a_look_that_is_there_is_kept_and_one_alone_stands_for_both() -> None:
+    first, second = looks(6, 0.5)
+    for seen, whole in zip(filled(first, second), (first, second), strict=True):
+        np.testing.assert_array_equal(seen[0], whole[0])
+    nothing = [np.full_like(second[0], np.nan), np.zeros_like(second[1])]
+    for seen in filled(first, nothing):
+        np.testing.assert_array_equal(seen[0], first[0])
+
+
+def test_frames_are_unsteady_where_the_looks_disagree_and_not_where_the_body_moves() -> None:
+    steps = np.arange(11.0)[:, None, None] * np.ones((KEYPOINTS, 1))
+    moving = np.concatenate([9 * steps, 0.7 * steps**2 - 0.02 * steps**3], -1)
+    other = np.where(np.arange(11) % 2 == 0, 0.0, 20.0)[:, None, None]
+    for bias, apart in ((0.0, 0.0), (other, np.hypot(20, 20) / 100)):
+        away = unsteady([moving + bias, np.ones((11, KEYPOINTS))], np.full(11, 100.0))
+        assert np.isnan(away[[0, 1, -2, -1]]).all()
+        np.testing.assert_allclose(away[2:-2], apart, atol=1e-9)
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(1, 100)), min_size=1, max_size=6), st.integers(0, 150))
+def test_sights_remember_what_was_put_until_it_is_forgotten(parts: list[tuple[int, int]], before: int) -> None:
+    sights, truth = Sights(0), np.full(400, np.nan)
+    for begin, count in parts:
+        frames = np.arange(begin, begin + count)
+        truth[frames] = frames
+        sights.put(frames, [np.tile(frames[:, None, None], (1, KEYPOINTS, 2)), np.ones((count, KEYPOINTS))])
+    sights.forget(before)
+    truth[:before] = np.nan
+    positions, confidence = sights.take(np.arange(400))
+    np.testing.assert_array_equal(positions[:, 0, 0], truth)
+    np.testing.assert_array_equal(confidence[:, 0], np.isfinite(truth))

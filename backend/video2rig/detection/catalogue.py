@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from .. import weights
+from ..errors import Video2RigError
 from ..weights import WeightsError
 from . import onnx_session
 from .blazepose import BlazePose
@@ -37,7 +38,8 @@ class Status:
         name: As `Settings.detector` has it. keypoint_set: A key of `keypoints.KEYPOINT_SETS`.
         licence: Of the weights. size: Bytes of its own weights; about, or 0 where nobody knows, if they are not here.
         accuracy: What is known of it, with the source. here: Whether it can run without fetching anything.
-        place: Where its weights are, or what is missing and how to get it.
+        place: Where its weights are, or what is missing and how to get it. damaged: Files of them that are here and are
+            not what they should be, and why; "" where none is.
     """
 
     name: str
@@ -47,6 +49,12 @@ class Status:
     accuracy: str
     here: bool
     place: str
+    damaged: str = ""
+
+    @property
+    def state(self) -> str:
+        """ "here", "damaged" or "absent"."""
+        return "here" if self.here else "damaged" if self.damaged else "absent"
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON values."""
@@ -92,7 +100,8 @@ class Entry:
             else:
                 places.append(weights.ENTRIES[name].how)
         size = found[self.weights[0]].size
-        return Status(self.name, self.keypoint_set, self.licence, size, self.accuracy, here, "; ".join(places))
+        damaged = "; ".join(found[name].damaged for name in self.weights if found[name].damaged)
+        return Status(self.name, self.keypoint_set, self.licence, size, self.accuracy, here, "; ".join(places), damaged)
 
     def fetch(self) -> dict[str, Path]:
         """Paths of its weights' files, by file name.
@@ -212,29 +221,43 @@ def fetch(name: str) -> dict[str, Path]:
     """Paths of the weights' files of a detector, by file name; fetched where they are nowhere and can be.
 
     Raises:
-        DetectorError: There is no such detector. WeightsError: Its weights are nowhere.
+        DetectorError: There is no such detector. WeightsError: Its weights are nowhere; of those that are never fetched
+            it says what to do.
     """
+    if name not in CATALOGUE and name in weights.ENTRIES:  # of weights that several detectors share
+        return weights.fetch(name)
     return _entry(name).fetch()
 
 
 def add(name: str, path: Path) -> Path:
     """Take a file of weights that a user brings for a detector, once it is seen to be that; return where it lies now.
 
-    `name` may also be that of the weights, which several detectors share.
+    `name` may also be that of the weights, which several detectors share: then the file must do for all of them,
+    whichever is named.
 
     Raises:
         DetectorError: There is no such detector.
         Video2RigError: The file is damaged or of another model, or this detector's weights are not brought by users.
     """
-    entry = next((entry for entry in CATALOGUE.values() if entry.weights[0] == name), None) or _entry(name)
+    own = name if name not in CATALOGUE and name in weights.ENTRIES else _entry(name).weights[0]
+    sharing = [entry for entry in CATALOGUE.values() if entry.weights[0] == own]
+    if not sharing:
+        raise DetectorError(f"no detector is called '{name}'. {_there_are()}")
+    most = sharing[0]  # the first one needs the most of the file
 
     def check(copy: Path) -> None:
-        if entry.shape is not None:
-            check_shape(onnx_session.OnnxSession(copy), entry.shape)
-        else:
-            entry.loader({copy.name: copy}, "cpu")
+        if most.shape is not None:
+            check_shape(onnx_session.OnnxSession(copy), most.shape)
+            return
+        try:
+            most.loader({copy.name: copy}, "cpu")
+        except Video2RigError as error:
+            if len(sharing) == 1:
+                raise
+            names = ", ".join(entry.name for entry in sharing)
+            raise WeightsError(f"{error}. One file serves {names}, so it must do for {most.name}") from error
 
-    return weights.add(entry.weights[0], path, check)
+    return weights.add(own, path, check)
 
 
 def digests(name: str) -> dict[str, dict[str, str]]:
@@ -269,7 +292,7 @@ def format_status(lines: list[Status]) -> str:
             line.name,
             line.keypoint_set,
             f"{line.size / 1e6:.0f} MB" if line.size else "? MB",
-            "here" if line.here else "absent",
+            line.state,
             line.licence,
         )
         for line in lines
@@ -281,6 +304,8 @@ def format_status(lines: list[Status]) -> str:
         text.append(f"    {line.accuracy}")
         if line.place != above:  # several stages of one network lie in one place
             text.append(f"    {line.place}")
+            if line.damaged:
+                text.append(f"    damaged: {line.damaged}")
         above = line.place
     return "\n".join(text)
 
@@ -292,5 +317,5 @@ def _entry(name: str) -> Entry:
 
 
 def _there_are() -> str:
-    named = ", ".join(f"{line.name} ({'here' if line.here else 'absent'})" for line in status())
+    named = ", ".join(f"{line.name} ({line.state})" for line in status())
     return f"There are {named}; `video2rig models list` tells more"

@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..person import PersonChoice
 from .circles import radius
-from .tracking import Track
+from .lanes import Lane
+from .tracking import KeyFrame, Track, Tracker
 
 SETTLED_SECONDS = 0.5  # whoever was followed for this long was no passing error of the networks
+NEAR = 0.25  # radii from the point that was clicked to the person
 
 
 class Largest:
@@ -43,18 +47,79 @@ class Largest:
         return self._key
 
 
-def may_be_wanted(person: PersonChoice, key: int, number: int, numbered: int, pointed: int | None) -> bool:
-    """Whether a track's keypoints may be asked for, so that its frames have to be looked at now.
+class Whom:
+    """Whom a choice names, as far as that is known yet.
 
-    Args:
-        person: Any choice but "largest". key, number: The track's; 0 while it has no number.
-        numbered: How many tracks have one. pointed: The key of the track at the point; None while that is not known.
+    Attributes:
+        owner: The key of the track that "largest" follows, frame by frame; -1 for nobody. pointed: The key of the track
+            at the point; None while that is not known, -1 for nobody. time: Of the last frame, s.
     """
-    if person.kind == "number":
-        return number == person.number if number else numbered < person.number
-    if person.kind == "point":
-        return pointed is None or key == pointed
-    return True
+
+    def __init__(self, person: PersonChoice, fps: float) -> None:
+        self._person = person
+        self._largest = Largest(fps) if person.kind == "largest" else None
+        self._pointed_at: int | None = None  # the frame of the point; None while it is not known, and without a point
+        self.time = -math.inf  # of the last frame, s
+        self.owner: list[int] = []
+        self.pointed: int | None = None
+
+    def note_times(self, first: int, times: np.ndarray) -> None:
+        """Take the times of the frames from `first` on, s: the one nearest to that of the point is its frame."""
+        for frame, time in enumerate(times.tolist(), first):
+            if self._person.kind == "point" and self._pointed_at is None and time >= self._person.time:
+                self._pointed_at = frame - int(self._person.time - self.time < time - self._person.time)
+            self.time = time
+
+    def follow(self, now: KeyFrame, tracks: list[Track], lanes: dict[int, Lane]) -> None:
+        """Note whom "largest" follows in the frames up to this key frame: whoever it was before, while they are
+        there."""
+        if self._largest is None:
+            return
+        key, previous = self._largest.choose(now.frame, tracks), self.owner[-1] if self.owner else -1
+        for frame in range(len(self.owner), now.frame):
+            lane = lanes.get(previous)
+            goes_on = lane is not None and (previous == key or np.isfinite(lane.expected(frame, frame + 1)).all())
+            self.owner.append(previous if goes_on or key is None else key)
+        self.owner.append(-1 if key is None else key)
+
+    def wanted(self, first: int, last: int, tracker: Tracker, lanes: dict[int, Lane]) -> list[tuple[Lane, np.ndarray]]:
+        """Lanes to be looked at, and which of the frames from first to before last."""
+        if self._largest is not None:
+            owner = np.array(self.owner[first:last])
+            chosen = [(lanes[key], owner == key) for key in np.unique(owner[owner >= 0]).tolist()]
+        else:
+            chosen = [
+                (lane, np.ones(last - first, bool)) for lane in lanes.values() if self._may_be(lane, tracker.numbered)
+            ]
+        rows = [(lane, want & np.isfinite(lane.expected(first, last)).all(-1)) for lane, want in chosen]
+        return [(lane, want) for lane, want in rows if want.any()]
+
+    def point(self, settled: int, lanes: dict[int, Lane]) -> None:
+        """Find who stands at the point that was clicked, as soon as its frame is settled."""
+        at = self._pointed_at
+        if self.pointed is not None or at is None or at >= settled:
+            return
+        away = {
+            lane.key: distance_to_point(self._person.point, positions, lane.expected(at, at + 1)[0])
+            for lane in lanes.values()
+            if (positions := lane.positions_at(at)) is not None
+        }
+        nearest = min(away, key=lambda key: away[key], default=-1)
+        self.pointed = nearest if away.get(nearest, math.inf) <= NEAR else -1
+
+    def is_kept(self, lane: Lane, numbered: int) -> bool:
+        """Whether a lane whose track has ended may still be a part of the answer; `numbered` tracks have a number."""
+        if self._largest is not None:
+            return bool(lane.result)
+        return lane.number > 0 and self._may_be(lane, numbered)
+
+    def _may_be(self, lane: Lane, numbered: int) -> bool:
+        """Of any choice but "largest": whether they may be asked for, so that their frames have to be looked at now."""
+        if self._person.kind == "number":
+            return lane.number == self._person.number if lane.number else numbered < self._person.number
+        if self._person.kind == "point":
+            return self.pointed is None or lane.key == self.pointed
+        return True
 
 
 def distance_to_point(point: tuple[float, float], positions: np.ndarray, circle: np.ndarray) -> float:
