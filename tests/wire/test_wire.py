@@ -160,7 +160,7 @@ def test_damaged_arrays_are_refused(message, data):
         b'{"v":5,"type":"ping"}',
         b'{"v":5,"type":["ping"],"session":""}',
         b'{"v":5,"type":"ping","session":"","arrays":[["a","uint8",[0]]]}',
-        b'\xff\xfe{"v":4}',
+        b'\xff\xfe{"v":5}',
         b" " * (MAX_HEADER_BYTES + 1),
         b"null",
     ],
