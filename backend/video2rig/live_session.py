@@ -14,7 +14,9 @@ import numpy as np
 
 from .keypoints import Keypoints
 from .link import CONTROL, FRAMES
-from .session import AnsweringPipeline, Pushed, Refusal, Session
+from .served import AnsweringPipeline
+from .session import Pushed, Session
+from .session_checks import Refusal
 from .wire import Limits, encode
 
 LIVE_CREDIT = 2

@@ -20,7 +20,7 @@ from .errors import Video2RigError
 from .link import Unreachable, probe
 from .parent import is_running
 from .seen import Seen
-from .session import AnsweringPipeline, PipelineFactory, SolvingPipeline
+from .served import AnsweringPipeline, PipelineFactory, SolvingPipeline
 from .settings import Settings
 from .skeleton import Skeleton
 from .switchboard import ServeError, Switchboard

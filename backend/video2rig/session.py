@@ -15,98 +15,31 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from .camera import Camera, CameraError
 from .errors import Video2RigError
-from .keypoints import KEYPOINT_SETS, Keypoints, KeypointsError
 from .link import CONTROL, FRAMES
-from .motion import Contact
-from .seen import MAX_PERSON, ContactsError, Former, Seen, contacts_from_json
+from .seen import Former, Seen
+from .served import PipelineFactory
+from .session_checks import (
+    MAX_SIDE_OF_SOURCE,
+    Asked,
+    Part,
+    Refusal,
+    check_keypoints,
+    check_seen,
+    check_skeleton,
+    check_video,
+    joined,
+)
 from .settings import Settings
-from .skeleton import Skeleton, SkeletonError
 from .take import Take, pack_all
 from .wire import Limits, encode
 
 log = logging.getLogger(__name__)
 
-MAX_SIDE_OF_SOURCE = 1 << 16
-MAX_METRES = 1000.0
-"""No bone of a skeleton is longer, or further away."""
-MAX_NAME = 256
-MAX_PIXELS = 1e6
-"""No keypoint lies further from the picture's corner."""
 PUSH_SECONDS = 0.5
 """A push should not take longer: progress, cancel and other sessions wait for its end."""
 PROGRESS_SECONDS = 0.1
 """Between two messages that tell how far a solve is."""
-
-
-class SolvingPipeline(Protocol):
-    """What a session needs of a pipeline; see `pipeline.Pipeline`."""
-
-    @property
-    def notices(self) -> list[str]: ...
-
-    def push(self, images: np.ndarray, times: np.ndarray, scale: float) -> None: ...
-
-    def finish(self) -> None: ...
-
-    def solve(self, progress: Callable[[str, int, int], None]) -> list[Take]: ...
-
-
-class AnsweringPipeline(Protocol):
-    """What a live session needs of a pipeline; see `live.pipeline.LivePipeline`."""
-
-    skeleton: Skeleton
-    keypoint_set: str
-    lag: int
-    digests: dict[str, dict[str, str]]
-
-    def see(self, image: np.ndarray, time: float, scale: float) -> Keypoints: ...
-
-    def solve(self, keypoints: Keypoints) -> SolvedPose | None: ...
-
-
-class SolvedPose(Protocol):
-    """A pose of one frame; see `ik.live.LiveFrame`."""
-
-    @property
-    def time(self) -> float: ...
-
-    @property
-    def rotations(self) -> np.ndarray: ...
-
-    @property
-    def root_position(self) -> np.ndarray: ...
-
-    @property
-    def confidence(self) -> np.ndarray: ...
-
-
-class PipelineFactory(Protocol):
-    """Makes a pipeline a session, or solves keypoints; `device` tells users what computes."""
-
-    device: str
-
-    def __call__(self, settings: Settings, video: dict[str, Any], skeleton: Skeleton | None) -> SolvingPipeline: ...
-
-    def again(
-        self,
-        settings: Settings,
-        video: dict[str, Any],
-        skeleton: Skeleton | None,
-        seen: Seen,
-        progress: Callable[[str, int, int], None],
-    ) -> Take: ...
-
-    def live(self, settings: Settings, video: dict[str, Any], skeleton: Skeleton | None) -> AnsweringPipeline: ...
-
-
-class Refusal(Exception):
-    """A request that the server does not follow: a code for programs and one line for people."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class Post(Protocol):
@@ -125,24 +58,6 @@ class Turns:
 
 class _Stopped(Exception):
     """The session was cancelled or dropped."""
-
-
-class _Asked(NamedTuple):
-    """Of whom keypoints come: the fields of `Seen`."""
-
-    keypoint_set: str
-    person: int
-    world: Camera | None
-    contacts: tuple[Contact, ...] | None
-    former: Camera | None
-
-
-class _Part(NamedTuple):
-    """Keypoints of some frames, and how the skeleton was there as it was solved before."""
-
-    keypoints: Keypoints
-    rotations: np.ndarray | None
-    root_position: np.ndarray | None
 
 
 class Pushed(NamedTuple):
@@ -192,7 +107,7 @@ class Session:
         self._skeleton = check_skeleton(skeleton, limits)
         self._asked = check_seen(seen)
         self._limits, self._turns, self._post = limits, turns, post
-        self._queue: queue.Queue[Pushed | _Part | None] = queue.Queue()
+        self._queue: queue.Queue[Pushed | Part | None] = queue.Queue()
         self._stop = threading.Event()
         self._most = 1
         self._shape: tuple[int, ...] | None = None
@@ -256,19 +171,8 @@ class Session:
             return
         if self._asked is None:
             raise Refusal("keypoints", "keypoints came where frames were announced")
-        former = set() if self._asked.former is None else {"rotations", "root_position"}
-        if set(arrays) | {"world"} != {"positions", "confidence", "times", "world"} | former:
-            raise Refusal("keypoints", "keypoints: expected the arrays positions, confidence, times, and maybe world")
-        try:
-            part = Keypoints(
-                self._asked.keypoint_set,
-                arrays["positions"],
-                arrays["confidence"],
-                arrays["times"],
-                arrays.get("world"),
-            )
-        except (KeypointsError, ValueError, TypeError) as error:
-            raise Refusal("keypoints", str(error)) from error
+        arrived = check_keypoints(index, arrays, self._asked, self._skeleton)
+        part = arrived.keypoints
         shape = (part.world is not None,)
         if not len(part.times) or (self._shape is not None and self._shape != shape):
             raise Refusal("keypoints", f"keypoints {index}: no frames, or world positions for some frames alone")
@@ -276,35 +180,10 @@ class Session:
             raise Refusal("keypoints", f"keypoints {index}: their times must follow those before")
         if self._count + len(part.times) > self._limits.frames:
             raise Refusal("limit", f"more than {self._limits.frames} frames; cut the video into parts")
-        certain = part.confidence > 0
-        far = np.abs(part.positions[certain]).max(initial=0.0) > MAX_PIXELS
-        if far or (part.world is not None and np.abs(part.world[certain]).max(initial=0.0) > MAX_METRES):
-            raise Refusal("limit", f"keypoints {index}: one is beyond {MAX_PIXELS:g} pixels or {MAX_METRES:g} m")
-        whole = _Part(part, *self._former(arrays, len(part.times)))
         self._shape, self._last_time = shape, float(part.times[-1])
         self._count += len(part.times)
         self.received += 1
-        self._queue.put(whole)
-
-    def _former(self, arrays: dict[str, np.ndarray], frames: int) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
-        """Return the rotations and root positions of so many frames of a former motion, if one was announced.
-
-        Raises:
-            Refusal: They are not those of the skeleton that is to be solved, or cannot be.
-        """
-        if self._asked is None or self._asked.former is None or self._skeleton is None:
-            return None, None
-        rotations, root = (np.asarray(arrays[name]) for name in ("rotations", "root_position"))
-        if rotations.shape != (frames, len(self._skeleton), 4) or root.shape != (frames, 3):
-            raise Refusal(
-                "keypoints", f"rotations: expected {frames} frames of the skeleton's {len(self._skeleton)} bones"
-            )
-        for array in (rotations, root):
-            if array.dtype.kind != "f" or not np.abs(array).max(initial=0.0) <= MAX_METRES:
-                raise Refusal("keypoints", "rotations and root_position: expected numbers that a motion can have")
-        if not np.square(rotations).sum(axis=-1).min(initial=1.0) > 0.5:
-            raise Refusal("keypoints", "rotations: expected unit quaternions")
-        return rotations.astype(np.float64), root.astype(np.float64)
+        self._queue.put(arrived)
 
     def _is_due(self, index: int) -> bool:
         """Tell whether a frame, or a message with keypoints, is the next one; false where it was sent again.
@@ -394,16 +273,16 @@ class Session:
         with self._turn(self._turns.solving):
             return pipeline.solve(report), pipeline.notices
 
-    def _again(self, asked: _Asked, report: Callable[[str, int, int], None]) -> Take:
-        parts: list[_Part] = []
+    def _again(self, asked: Asked, report: Callable[[str, int, int], None]) -> Take:
+        parts: list[Part] = []
         while (item := self._queue.get()) is not None:
             self._check()
-            assert isinstance(item, _Part)
+            assert isinstance(item, Part)
             parts.append(item)
             self._acknowledge(1)
         self._check()
         self.state = "solving"
-        seen = Seen(_joined([part.keypoints for part in parts]), asked.person, asked.world, asked.contacts)
+        seen = Seen(joined([part.keypoints for part in parts]), asked.person, asked.world, asked.contacts)
         rotations = [part.rotations for part in parts if part.rotations is not None]
         roots = [part.root_position for part in parts if part.root_position is not None]
         if asked.former is not None and rotations and roots:
@@ -470,85 +349,3 @@ class Session:
     def _check(self) -> None:
         if self._stop.is_set():
             raise _Stopped
-
-
-def check_video(video: dict[str, Any], limits: Limits) -> dict[str, Any]:
-    """Return the facts about a video that a client told, checked.
-
-    Raises:
-        Refusal: A fact is absent, unknown, or cannot be.
-    """
-    ranges = {
-        "width": (int, 1, MAX_SIDE_OF_SOURCE),
-        "height": (int, 1, MAX_SIDE_OF_SOURCE),
-        "fps": (float, 1e-3, 1e4),
-        "frame_count": (int, 0, limits.frames),
-        "duration": (float, 0, 1e7),
-    }
-    if set(video) != {"name", *ranges}:
-        raise Refusal("video", f"video: expected exactly the entries name, {', '.join(ranges)}")
-    if not isinstance(video["name"], str) or len(video["name"]) > 1024:
-        raise Refusal("video", "video: name must be a text of at most 1024 characters")
-    for name, (kind, lower, upper) in ranges.items():
-        value = video[name]
-        if type(value) not in (int, kind) or not lower <= value <= upper:
-            raise Refusal("video", f"video: {name} is {str(value)[:40]}; it must lie between {lower:g} and {upper:g}")
-    return dict(video)
-
-
-def check_skeleton(data: dict[str, Any], limits: Limits) -> Skeleton | None:
-    """Return the skeleton that a client wants solved; None, for an empty object, is the default human.
-
-    Raises:
-        Refusal: It is none, or beyond the limits.
-    """
-    if not data:
-        return None
-    joints = data.get("joints")
-    if isinstance(joints, list) and len(joints) > limits.joints:
-        raise Refusal("limit", f"skeleton: {len(joints)} joints; at most {limits.joints} are allowed")
-    try:
-        skeleton = Skeleton.from_json(data)
-    except SkeletonError as error:
-        raise Refusal("skeleton", str(error)) from error
-    if max(map(len, skeleton.names + skeleton.roles)) > MAX_NAME:
-        raise Refusal("limit", f"skeleton: a name is longer than {MAX_NAME} characters")
-    if max(np.abs(skeleton.offset).max(), skeleton.length.max()) > MAX_METRES:
-        raise Refusal("limit", f"skeleton: a bone is longer than {MAX_METRES:g} m, or further away")
-    return skeleton
-
-
-def _joined(parts: list[Keypoints]) -> Keypoints:
-    """Return keypoints of frames one part after the other."""
-    worlds = [part.world for part in parts if part.world is not None]
-    return Keypoints(
-        parts[0].set_name,
-        np.concatenate([part.positions for part in parts]),
-        np.concatenate([part.confidence for part in parts]),
-        np.concatenate([part.times for part in parts]),
-        np.concatenate(worlds) if worlds else None,
-    )
-
-
-def check_seen(data: dict[str, Any]) -> _Asked | None:
-    """Return of whom keypoints are announced; None, for an empty object, announces frames.
-
-    Raises:
-        Refusal: An entry is absent, unknown, or cannot be.
-    """
-    if not data:
-        return None
-    names = ("keypoint_set", "person", "camera", "contacts", "former")
-    if set(data) != set(names):
-        raise Refusal("seen", f"seen: expected exactly the entries {', '.join(names)}")
-    keypoint_set, person, camera, contacts, former = (data[name] for name in names)
-    if not isinstance(keypoint_set, str) or keypoint_set not in KEYPOINT_SETS:
-        raise Refusal("seen", f"seen: no keypoint set {str(keypoint_set)[:40]!r}; there are {', '.join(KEYPOINT_SETS)}")
-    if type(person) is not int or not 1 <= person <= MAX_PERSON:
-        raise Refusal("seen", f"seen: person is {str(person)[:40]}; it must lie between 1 and {MAX_PERSON}")
-    try:
-        world = None if camera == {} else Camera.from_json(camera)
-        marked = None if contacts is None else contacts_from_json(contacts)
-        return _Asked(keypoint_set, person, world, marked, None if former == {} else Camera.from_json(former))
-    except (CameraError, ContactsError, OverflowError) as error:
-        raise Refusal("seen", str(error)) from error

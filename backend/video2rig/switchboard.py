@@ -27,7 +27,9 @@ from .connection import Connection
 from .errors import Video2RigError
 from .link import CONTROL, FRAMES
 from .live_session import LiveSession
-from .session import PipelineFactory, Refusal, Session, Turns
+from .served import PipelineFactory
+from .session import Session, Turns
+from .session_checks import Refusal
 from .settings import Settings
 from .wire import PROTOCOL, Limits, Message, WireError, decode, encode
 
