@@ -147,7 +147,8 @@ def test_a_take_is_solved_again_from_its_keypoints(real_server: LocalServer, und
     assert new.camera.focal == pytest.approx(take.camera.focal)
     angle = 2 * np.arctan(max(take.camera.width, take.camera.height) / 2 / take.camera.focal)
     known = dataclasses.replace(settings, field_of_view=float(angle))
-    here = Take.unpack(*solve_seen(Seen.of(take, skeleton=skeleton), known, take.video, Backend("cpu"), skeleton=skeleton).pack())
+    seen = Seen.of(take, skeleton=skeleton)
+    here = Take.unpack(*solve_seen(seen, known, take.video, Backend("cpu"), skeleton=skeleton).pack())
     for name, array in here.pack()[1].items():
         np.testing.assert_allclose(new.pack()[1][name], array, rtol=0, atol=1e-7, err_msg=name)
     np.testing.assert_array_equal(new.keypoints.positions, take.keypoints.positions)
