@@ -202,7 +202,7 @@ def run(steps: Steps, patience: float = PATIENCE) -> None:
 
 
 def _finish(code: int) -> None:
-    for name in ("worker", "job"):
+    for name in ("worker", "live_run", "job"):
         module(name).shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
