@@ -4,7 +4,7 @@
     xvfb-run -a -s '-screen 0 1600x900x24' blender --factory-startup --enable-event-simulate \\
         --gpu-backend opengl -P tests/addon/live_window_check.py -- ADDON.zip VIDEO FOLDER
 
-Needs the program scrot. Set BLENDER_USER_RESOURCES to an empty folder, and VIDEO2RIG_COMMAND to the backend's program.
+Needs the program scrot, and a video of half a minute. Set BLENDER_USER_RESOURCES to an empty folder, and VIDEO2RIG_COMMAND to the backend's program.
 Exit code 0 if all held, 1 if not; each step is printed. FOLDER is where its pictures go.
 """
 
@@ -19,7 +19,7 @@ import bpy
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-from window_driver import Steps, in_view, install, module, picture, press, run, show_panel, view
+from window_driver import Steps, display, in_view, install, module, picture, press, run, show_panel, view
 
 ZIP, VIDEO, FOLDER = sys.argv[sys.argv.index("--") + 1 :][:3]
 PATIENCE = 300.0  # seconds
@@ -77,13 +77,14 @@ def steps() -> Steps:
     recorded = time.monotonic()
     yield lambda: session.done or time.monotonic() - recorded > 2.5
     assert not session.done, f"it has ended: {session.error}"
-    picture(Path(FOLDER) / "live_live.png")
+    image = display()
     rig = bpy.data.objects["Video2Rig Live"]
     assert rig.animation_data is None and rig.pose.bones[0].location.length > 0
     print(f"CHECK live: {session.pace()}; {session.status}", flush=True)
     yield 1.5
     in_view(bpy.ops.video2rig.live_stop)
     yield lambda: live.current is None
+    picture(Path(FOLDER) / "live_live.png", image=image)
     yield 0.5
     assert job.current is not None, "the recording is not being solved"
     yield lambda: job.current is None

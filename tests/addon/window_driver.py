@@ -128,15 +128,18 @@ def box_of(region: bpy.types.Region, height: int | None = None) -> Box:
     return region.x, top, region.x + region.width, top + (region.height if height is None else height)
 
 
-def picture(path: str | Path, box: Box | None = None, width: int | None = None) -> None:
-    """Save what the display shows as a small PNG of few colours.
+def picture(
+    path: str | Path, box: Box | None = None, width: int | None = None, image: np.ndarray | None = None
+) -> None:
+    """Save what the display shows as a small PNG of few colours, which takes seconds.
 
     Args:
         path: Where to. box: The part to save. width: Pixels to shrink it to.
+        image: What :func:`display` showed before; None takes what it shows now.
     """
     import cv2  # one of the add-on's wheels
 
-    image = display()
+    image = display() if image is None else image
     assert image.std() > 5, "the screenshot is empty"
     if box is not None:
         image = image[box[1] : box[3], box[0] : box[2]]
