@@ -4,7 +4,8 @@
     xvfb-run -a -s '-screen 0 1600x900x24' blender --factory-startup --enable-event-simulate \\
         --gpu-backend opengl -P tests/addon/live_window_check.py -- ADDON.zip VIDEO FOLDER
 
-Needs the program scrot, and a video of half a minute. Set BLENDER_USER_RESOURCES to an empty folder, and VIDEO2RIG_COMMAND to the backend's program.
+Needs the program scrot, and a video of half a minute. Set BLENDER_USER_RESOURCES to an empty folder, and
+VIDEO2RIG_COMMAND to the backend's program.
 Exit code 0 if all held, 1 if not; each step is printed. FOLDER is where its pictures go.
 """
 
