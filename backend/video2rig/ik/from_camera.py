@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from ..camera import Camera
@@ -26,6 +25,7 @@ from .smoothness import Smoothness
 from .start import pose_of_rotations
 from .swaps import Mirror, find_swaps, mirror_by_names, misplaced, relabelled
 from .terms import MIN_DEPTH
+from .threads import one_thread
 from .to_motion import NobodySeen, fill_gaps, joint_confidence
 
 # Standard deviations of a good detector, in metres at the person. Most of it is slow and shared by neighbouring points,
@@ -156,7 +156,7 @@ class CameraSolver:
         # a regression knows better than the detector's own landmarks which way segments point
         pairs = observation.pairs.numpy() if predict is None else None
         model = BodyModel.for_keypoints(skeleton, keypoints.names, pairs)
-        with threadpool_limits(limits=1):
+        with one_thread():
             shared = _shared_prior(model, len(observation), estimate_focal) if estimate_lengths else None
             first = self._sequence(model, observation, prior, shared, estimate_focal and estimate_lengths)
             if former is not None:
@@ -201,7 +201,7 @@ class CameraSolver:
     def _solve(self, sequence: Sequence, start: Pose | None, progress: Progress) -> Solution:
         deviations = [*self._estimates.evidence_deviation, None, None][: len(sequence.objective.evidence)]
         estimates = replace(self._estimates, evidence_deviation=deviations)
-        with threadpool_limits(limits=1):
+        with one_thread():
             pose, shared = solve_all(sequence, estimates, start, progress)
             objective = sequence.objective.over(with_deviations(sequence.objective.evidence, estimates))
             misses = objective.misses(pose, shared)[0]
@@ -347,7 +347,9 @@ def onto_rays(model: BodyModel, pose: Pose, lengths: Tensor, rays: Tensor, weigh
     rows[..., 2] = -rays
     right = rays * points[..., 2:] - points[..., :2]
     matrix = (rows * weight[..., None, None]).flatten(1, 2)
-    shift = torch.linalg.lstsq(matrix, (right * weight[..., None]).flatten(1)[..., None]).solution[..., 0]
+    # by normal equations: of LAPACK's solvers of tall systems the last bits depend on where memory lies
+    normal = torch.linalg.pinv(matrix.mT @ matrix, hermitian=True)
+    shift = (normal @ (matrix.mT @ (right * weight[..., None]).flatten(1)[..., None]))[..., 0]
     behind = pose.root_position[:, 2] + shift[:, 2] < MIN_DEPTH
     shift[behind, 2] = 5 * MIN_DEPTH - pose.root_position[behind, 2]
     return replace(pose, root_position=pose.root_position + shift)
