@@ -10,8 +10,9 @@ through a network that runs on one thread: convolutions as small as these gain n
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from typing import NamedTuple, TypeVar
 
@@ -301,9 +302,18 @@ class BlazePose(nn.Module):
         return ThreadPoolExecutor(cpu_threads(), "blazepose", initializer=torch.set_num_threads, initargs=(1,))
 
     def _map(self, work: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
-        """Work on every item, one on each core at a time."""
+        """Work on every item, one on each core at a time.
+
+        Hardly more of them wait than there are cores, so that another thread's items have their turn among these.
+        """
         _ = self._networks  # made once, before threads would each make their own
-        return list(self._pool.map(work, items))
+        waiting: deque[Future[_Result]] = deque()
+        results: list[_Result] = []
+        for item in items:
+            if len(waiting) > cpu_threads():
+                results.append(waiting.popleft().result())
+            waiting.append(self._pool.submit(work, item))
+        return results + [future.result() for future in waiting]
 
 
 def _distinct(people: People) -> People:

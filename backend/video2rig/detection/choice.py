@@ -29,6 +29,10 @@ class Largest:
         self._since = self._seen = 0
         self._others: set[int] = set()
 
+    def may_be(self, key: int) -> bool:
+        """Whether this track is, or may before long be, the one that is followed."""
+        return self._key is None or key == self._key
+
     def choose(self, frame: int, tracks: list[Track]) -> int | None:
         """The key of the track that is followed at this key frame; None where nobody may be that person."""
         there = {track.key: track for track in tracks}
@@ -81,6 +85,12 @@ class Whom:
             goes_on = lane is not None and (previous == key or np.isfinite(lane.expected(frame, frame + 1)).all())
             self.owner.append(previous if goes_on or key is None else key)
         self.owner.append(-1 if key is None else key)
+
+    def may_want(self, key: int, lanes: dict[int, Lane], numbered: int) -> bool:
+        """Whether a track that is there may be asked for; `numbered` tracks have a number."""
+        if self._largest is not None:
+            return self._largest.may_be(key)
+        return key not in lanes or self._may_be(lanes[key], numbered)
 
     def wanted(self, first: int, last: int, tracker: Tracker, lanes: dict[int, Lane]) -> list[tuple[Lane, np.ndarray]]:
         """Lanes to be looked at, and which of the frames from first to before last."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -47,9 +47,9 @@ class KeyFrames:
         """Take the tracker and the frames, whose size is known now."""
         self.tracker, self._ring = tracker, ring
 
-    def advance(self, at_the_end: bool) -> Iterator[KeyFrame]:
+    def advance(self, at_the_end: bool, wanted: Callable[[int], bool]) -> Iterator[KeyFrame]:
         """Go through the key frames among the frames that were pushed since the last call; at the end the last frame is
-        one, and everyone gets their number."""
+        one, and everyone gets their number. `wanted` tells of a track's key whether every look at it counts."""
         pushed = self._ring.pushed
         frames = list(range(self._done, pushed, self.every))
         latest = frames[-1] if frames else -1 if self.last is None else self.last.frame
@@ -58,7 +58,7 @@ class KeyFrames:
         self._done = pushed
         if frames:
             for frame, found in zip(frames, self._found_in(frames), strict=True):
-                yield self._take(frame, found)
+                yield self._take(frame, found, wanted)
         if at_the_end:
             self.tracker.finish()
             self._take_numbers()
@@ -86,7 +86,7 @@ class KeyFrames:
             self._nobody = found[frames[0]].picked(np.zeros(0, int))
         return [found.get(frame, self._nobody) for frame in frames]
 
-    def _take(self, frame: int, found: People) -> KeyFrame:
+    def _take(self, frame: int, found: People, wanted: Callable[[int], bool]) -> KeyFrame:
         """Track everyone on to the next key frame, and note where they were since the last one."""
         looker = self._looker
 
@@ -95,11 +95,21 @@ class KeyFrames:
             where = moved(circles, (0.0, 0.0), SEARCH, 0.0)
             return self._ring.look(looker.look, np.full(len(circles), frame), where)
 
-        now = self.tracker.step(frame, found, look if looker is not None else None)
+        resting = self._resting(wanted) if found is self._nobody else set()
+        now = self.tracker.step(frame, found, look if looker is not None else None, resting)
         self._note(now, found)
         self._take_numbers()
         self.last = now
         return now
+
+    def _resting(self, wanted: Callable[[int], bool]) -> set[int]:
+        """Keys of those whom nobody asked for, and who can hardly be taken for another before they are found again."""
+        tracks = [track for track in self.tracker.tracks if track.seen and track.number and not wanted(track.key)]
+        return {
+            track.key
+            for track in tracks
+            if not any(_are_close([track, other]) for other in self.tracker.tracks if other is not track)
+        }
 
     def _take_numbers(self) -> None:
         """Give lanes the numbers of their tracks."""

@@ -9,11 +9,43 @@ from .detector import People
 from .sights import Columns, Sights, columns_of, nothing_like
 
 _FIRST_ROOM = 64  # frames
-_EXPECTED, _USED, _MEASURED, _AGAIN = range(4)
+
+
+class Places:
+    """Circles of one person, frame by frame from `start` on; what is not known is NaN, and so is what lies outside.
+
+    Attributes:
+        end: One past the last frame that is known of.
+    """
+
+    def __init__(self, start: int) -> None:
+        self._start = self.end = start
+        self._circles = np.full((_FIRST_ROOM, 4), np.nan)
+
+    def put(self, frames: np.ndarray, circles: np.ndarray) -> None:
+        """Note circles [N,4] of frames [N], none of them before `start`."""
+        if not len(frames):
+            return
+        end = max(self.end, int(frames.max()) + 1)
+        while len(self._circles) < end - self._start:
+            self._circles = np.concatenate([self._circles, np.full(self._circles.shape, np.nan)])
+        self._circles[frames - self._start] = circles
+        self.end = end
+
+    def take(self, first: int, last: int) -> np.ndarray:
+        """Circles [last - first, 4] px."""
+        part = np.full((last - first, 4), np.nan)
+        a, b = max(first, self._start), min(last, self.end)
+        if a < b:
+            part[a - first : b - first] = self._circles[a - self._start : b - self._start]
+        return part
 
 
 class Lane:
     """One track over the frames from `start` on; what is not known is NaN, and so is what lies outside.
+
+    Where they are expected is noted while the looks at earlier frames go on, on another thread: nothing that one of
+    both writes is written, or of the same frames read, by the other.
 
     Attributes:
         key: The track's. number: Its number; 0 until it has one. end: One past the last frame that is known of.
@@ -22,40 +54,41 @@ class Lane:
 
     def __init__(self, key: int, start: int) -> None:
         self.key, self.start, self.number, self.end = key, start, 0, start
-        self._circles = np.full((_FIRST_ROOM, 4, 4), np.nan)
+        self._expected, self._used, self._measured, self._again = (Places(start) for _ in range(4))
         self.first, self.second, self.result = Sights(start), Sights(start), Sights(start)
 
     def expected(self, first: int, last: int) -> np.ndarray:
         """Circles [last - first, 4] px where this person is expected."""
-        return self._part(_EXPECTED, first, last)
+        return self._expected.take(first, last)
 
     def used(self, first: int, last: int) -> np.ndarray:
         """Those that the first look is taken in, or would be."""
-        return self._part(_USED, first, last)
+        return self._used.take(first, last)
 
     def measured(self, first: int, last: int) -> np.ndarray:
         """Those that its keypoints gave."""
-        return self._part(_MEASURED, first, last)
+        return self._measured.take(first, last)
 
     def again(self, first: int, last: int) -> np.ndarray:
         """Those that the second look is taken in, or would be."""
-        return self._part(_AGAIN, first, last)
+        return self._again.take(first, last)
 
     def expect(self, first: int, circles: np.ndarray) -> None:
         """Note where they are expected, from frame `first` on."""
-        self._note(_EXPECTED, np.arange(first, first + len(circles)), circles)
+        self._expected.put(np.arange(first, first + len(circles)), circles)
+        self.end = max(self.end, self._expected.end)
 
     def use(self, frames: np.ndarray, circles: np.ndarray) -> None:
         """Note the first look's circles [N,4] of frames [N]."""
-        self._note(_USED, frames, circles)
+        self._used.put(frames, circles)
 
     def use_again(self, frames: np.ndarray, circles: np.ndarray) -> None:
         """Note the second look's circles [N,4] of frames [N]."""
-        self._note(_AGAIN, frames, circles)
+        self._again.put(frames, circles)
 
     def see(self, frames: np.ndarray, people: People) -> None:
         """Note what the first look saw in frames [N]."""
-        self._note(_MEASURED, frames, people.circle)
+        self._measured.put(frames, people.circle)
         self.first.put(frames, columns_of(people))
 
     def see_again(self, frames: np.ndarray, people: People) -> None:
@@ -90,21 +123,6 @@ class Lane:
         depth) of the frames from 0 on; after something was seen."""
         columns = self.result.take(np.arange(count))
         return columns[0], columns[1], columns[2] if len(columns) == 3 else None
-
-    def _part(self, kind: int, first: int, last: int) -> np.ndarray:
-        part = np.full((last - first, 4), np.nan)
-        a, b = max(first, self.start), min(last, self.end)
-        if a < b:
-            part[a - first : b - first] = self._circles[a - self.start : b - self.start, kind]
-        return part
-
-    def _note(self, kind: int, frames: np.ndarray, circles: np.ndarray) -> None:
-        if not len(frames):
-            return
-        self.end = max(self.end, int(frames.max()) + 1)
-        while len(self._circles) < self.end - self.start:
-            self._circles = np.concatenate([self._circles, np.full(self._circles.shape, np.nan)])
-        self._circles[frames - self.start, kind] = circles
 
 
 def carried(known: np.ndarray, base: np.ndarray) -> np.ndarray:

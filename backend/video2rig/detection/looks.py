@@ -53,27 +53,39 @@ class Looks:
         reach: Frames to either side that the smoothing of a circle knows. settled: The frame before which all is done.
     """
 
-    def __init__(self, looker: CropDetector, ring: FrameRing, fps: float, lanes: dict[int, Lane], views: int) -> None:
-        """Look at lanes; the second look takes the mean of `views`."""
-        self._looker, self._ring, self._lanes, self._views = looker, ring, lanes, views
+    def __init__(self, looker: CropDetector, ring: FrameRing, fps: float, views: int) -> None:
+        """Look at people in the frames of a ring; the second look takes the mean of `views`."""
+        self._looker, self._ring, self._views = looker, ring, views
+        self._lanes: list[Lane] = []
         self._sigma, self.reach = SMOOTHING_SECONDS * fps, _reach(fps)
         self._stride, self._lag = _stride(looker.device), _lag(looker.device)
         self._seen = self._seen_again = self.settled = 0
 
-    def advance(self, end: int, wanted: Wanted, at_the_end: bool = False) -> None:
-        """Go on as far as the circles before frame `end` allow; `at_the_end` none will follow."""
-        self._look(end if at_the_end else end - self.reach, wanted)
-        again = end if at_the_end else end - 2 * self.reach
-        self._look_again(again)
-        self._settle(again if at_the_end else again - self._lag)
+    def work(self, end: int, lanes: list[Lane], wanted: Wanted, at_the_end: bool = False) -> Callable[[], None]:
+        """Give what there is to do as far as the circles before frame `end` allow; `at_the_end` none will follow.
 
-    def _look(self, end: int, wanted: Wanted) -> None:
+        It is to be called once, before more is asked for, and may be called on another thread while later circles of
+        the same lanes become known.
+        """
+        until = end if at_the_end else end - self.reach
+        chosen = wanted(self._seen, until) if until > self._seen else []
+
+        def advance() -> None:
+            self._lanes = lanes
+            self._look(until, chosen)
+            again = end if at_the_end else end - 2 * self.reach
+            self._look_again(again)
+            self._settle(again if at_the_end else again - self._lag)
+
+        return advance
+
+    def _look(self, end: int, wanted: list[tuple[Lane, np.ndarray]]) -> None:
         """Stage 2: the wanted people in the frames before `end`."""
         first, reach = self._seen, self.reach
         if end <= first:
             return
         turn, jobs = np.arange(first, end) % self._stride == 0, []
-        for lane, want in wanted(first, end):
+        for lane, want in wanted:
             crop = smoothed(lane.expected(first - reach, end + reach), self._sigma, reach)[reach:-reach]
             lane.use(first + np.flatnonzero(want), crop[want])
             jobs.append((lane, crop, want & turn))
@@ -88,7 +100,7 @@ class Looks:
             return
         turn, jobs = np.arange(first, end) % self._stride == self._stride - 1, []
         left_out = (np.arange(first - reach, end + reach) % self._stride != 0)[:, None]
-        for lane in self._lanes.values():
+        for lane in self._lanes:
             measured = lane.measured(first - reach, end + reach)
             measured = np.where(left_out, carried(measured, lane.used(first - reach, end + reach)), measured)
             want = np.isfinite(measured[reach:-reach]).all(-1)
@@ -109,7 +121,7 @@ class Looks:
         if self._stride > 1:
             self._look_in_doubt(first, end)
         frames = np.arange(first - 2, end + 2)
-        for lane in self._lanes.values():
+        for lane in self._lanes:
             looks = lane.looks(frames)
             if looks is None:
                 continue
@@ -129,7 +141,7 @@ class Looks:
         """The looks that frames were left without, where one look does not tell what the other one would see."""
         frames = np.arange(first - 2, end + 2)
         turns, jobs = (frames % self._stride)[2:-2], ([], [])
-        for lane in self._lanes.values():
+        for lane in self._lanes:
             looks = lane.looks(frames)
             if looks is None:
                 continue
@@ -176,7 +188,7 @@ class Looks:
     ) -> np.ndarray:
         """Whether the body that was seen [R,4] is where another track is expected, rather than this one."""
         result = np.zeros(len(rows), bool)
-        for other in self._lanes.values():
+        for other in self._lanes:
             if other is lane:
                 continue
             theirs = other.expected(first, first + int(rows.max()) + 1)[rows]

@@ -18,6 +18,8 @@ finds everyone in every frame, and what it found is the result.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -32,7 +34,7 @@ from .key_frames import KeyFrames
 from .looks import VIEWS, Looks, frames_held
 from .tracking import Tracker
 
-CPU_CHUNK, GPU_CHUNK = 16, 128  # frames
+CPU_CHUNK, GPU_CHUNK = 12, 128  # frames
 DEPTH_SECONDS = 0.02  # standard deviation of the world landmarks' smoothing: below human motion, above their jitter
 
 
@@ -97,6 +99,9 @@ class PeopleStream:
         self._shape: tuple[int, ...] = ()
         self._ring: FrameRing | None = None
         self._looks: Looks | None = None
+        self._known = 0  # before this frame it is known who is there
+        # on a GPU calls wait for one another, and frames to wait for are dear
+        self._overlap = on_cpu and isinstance(detector, CropDetector)
         self._finished = False
 
     # ---- what comes in --------------------------------------------------------------------------------------------
@@ -203,25 +208,46 @@ class PeopleStream:
 
     def _begin(self, shape: tuple[int, ...]) -> FrameRing:
         detector, keys = self._detector, self._keys
-        held = self._chunk + keys.every + frames_held(self._fps, detector.device)
+        held = self._chunk * (1 + self._overlap) + keys.every + frames_held(self._fps, detector.device)
         self._shape, self._ring = shape, FrameRing(held, shape, detector.device)
         keys.begin(Tracker(self._fps, shape[0], shape[1]), self._ring)
         if isinstance(detector, CropDetector):
-            self._looks = Looks(detector, self._ring, self._fps, keys.lanes, self._views)
+            self._looks = Looks(detector, self._ring, self._fps, self._views)
         return self._ring
 
     def _advance(self, ring: FrameRing, at_the_end: bool = False) -> None:
         """Take every stage as far as the frames that are here allow."""
+        if self._overlap:
+            with ThreadPoolExecutor(1, "looks") as beside:
+                # of the frames that are known of already: key frames leave cores idle, as one leads to the next
+                looked = beside.submit(self._work())
+                self._advance_keys(at_the_end)
+                looked.result()
+            if at_the_end:
+                self._work(at_the_end)()
+        else:
+            self._advance_keys(at_the_end)
+            self._work(at_the_end)()
+        settled = self._known if self._looks is None else self._looks.settled
+        self._whom.point(settled, self._keys.lanes)
+        self._forget(settled)
+
+    def _advance_keys(self, at_the_end: bool) -> None:
         keys, whom = self._keys, self._whom
-        for now in keys.advance(at_the_end):
+        for now in keys.advance(at_the_end, lambda key: whom.may_want(key, keys.lanes, keys.tracker.numbered)):
             whom.follow(now, keys.tracker.tracks, keys.lanes)
         assert keys.last is not None
-        settled = end = ring.pushed if at_the_end else keys.last.frame + 1
-        if self._looks is not None:
-            self._looks.advance(end, lambda a, b: whom.wanted(a, b, keys.tracker, keys.lanes), at_the_end)
-            settled = self._looks.settled
-        whom.point(settled, keys.lanes)
-        self._forget(settled)
+        self._known = self._count if at_the_end else keys.last.frame + 1
+
+    def _work(self, at_the_end: bool = False) -> Callable[[], None]:
+        """What the looks have to do in the frames of which it is known who is there."""
+        keys, whom = self._keys, self._whom
+        if self._looks is None:
+            return lambda: None
+        lanes = list(keys.lanes.values())
+        return self._looks.work(
+            self._known, lanes, lambda a, b: whom.wanted(a, b, keys.tracker, keys.lanes), at_the_end
+        )
 
     def _forget(self, settled: int) -> None:
         """Let go of tracks that came to nothing, and of those that are known not to be wanted."""

@@ -12,7 +12,7 @@ Here are no networks and no pictures: `PeopleStream` feeds both in.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -110,8 +110,13 @@ class Tracker:
         """How many people have had a number."""
         return self._numbers
 
-    def step(self, frame: int, found: People, look: Look | None = None) -> KeyFrame:
-        """Take the next key frame: who was found in it, and a way to look at a place where someone is expected."""
+    def step(
+        self, frame: int, found: People, look: Look | None = None, resting: Collection[int] = ()
+    ) -> KeyFrame:
+        """Take the next key frame: who was found in it, and a way to look at a place where someone is expected.
+
+        Tracks whose keys are `resting` are taken to be where they are expected, without a look.
+        """
         seconds, self._frame = (frame - self._frame) / self._fps, frame
         for track in self.tracks:
             _predict(track, seconds)
@@ -122,6 +127,8 @@ class Tracker:
                 self._see(track, found, column, column)
             else:
                 doubtful[track.key] = column
+        for track in self.tracks:
+            track.seen |= track.key in resting
         self._look_for_the_rest(look)
         for track in self.tracks:
             if not track.seen and track.key in doubtful:
