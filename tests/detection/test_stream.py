@@ -226,6 +226,16 @@ def test_only_the_wanted_are_looked_at_in_every_frame() -> None:
     assert counts[0] <= 2 * 120 and counts[1] <= 3 * 120 and counts[2] >= 5 * 120
 
 
+def test_who_is_not_asked_for_costs_little() -> None:
+    person, other = line(60, 0, 20), line(190, 0, 12)
+    looked = []
+    for ways in ((person,), (person, other)):
+        scene = CroppedScene(*ways)
+        assert (whom(follow(scene, scene.frames(120))) == 0).all()
+        looked.append(scene.looked)
+    assert looked[1] == looked[0], "the other is found now and then, and not looked at in between"
+
+
 def test_a_chunk_is_a_few_calls() -> None:
     scene = CroppedScene(line(40, 0.5, 20), line(180, 0, 12))
     people = PeopleStream(scene, FPS, PersonChoice.parse("everyone"), chunk=128)

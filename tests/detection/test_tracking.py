@@ -156,10 +156,10 @@ def people(*places: tuple[float, float, float], pose: float = 0.0) -> People:
     return People(np.ones(len(rows)), circle, positions, np.ones((len(rows), 2)))
 
 
-def run(tracker: Tracker, steps: list[People]) -> list[dict[int, tuple[float, bool]]]:
+def run(tracker: Tracker, steps: list[People], first: int = 0) -> list[dict[int, tuple[float, bool]]]:
     """Of every key frame, what each number's track knows: x and whether it is seen."""
     result = []
-    for k, found in enumerate(steps):
+    for k, found in enumerate(steps, first):
         tracker.step(k * EVERY, found)
         result.append({track.number: (float(track.circle[0]), track.seen) for track in tracker.tracks})
     return result
@@ -218,6 +218,31 @@ def test_part_of_a_body_is_nobody() -> None:
     whole, part = (100, 100, 40), (115, 115, 20)
     run(tracker, [people(whole)] * 4 + [people(whole, part)] * 2 + [people(whole)] * 4)
     assert tracker.numbered == 1
+
+
+@pytest.mark.parametrize(("lost", "numbered"), [(True, 1), (False, 2)])
+def test_who_goes_on_where_another_is_lost_is_that_one(lost: bool, numbered: int) -> None:
+    tracker = Tracker(FPS, 300, 400)
+    crouching, again = (100, 100, 40), (120, 100, 40)
+    run(tracker, [people(crouching)] * 4 + [people(crouching, again)] * 2)
+    steps = run(tracker, [people(again) if lost else people(crouching, again)] * 4, first=6)
+    assert tracker.numbered == numbered and sorted(steps[-1]) == list(range(1, numbered + 1))
+    assert tracker.tracks[-1].circle[0] == pytest.approx(120)
+
+
+def test_who_rests_is_where_they_are_expected_without_a_look() -> None:
+    tracker, looked = Tracker(FPS, 300, 400), []
+
+    def look(circles: np.ndarray) -> People:
+        looked.extend(circles[:, 0].tolist())
+        return people(*((float(x), 100, 40) for x in circles[:, 0]))
+
+    for k in range(6):
+        tracker.step(k * EVERY, people((50 + 4 * k, 100, 40), (250, 100, 40)))
+    now = tracker.step(6 * EVERY, people(), look, {tracker.tracks[0].key})
+    assert looked == [pytest.approx(250)]
+    assert now.seen.all() and now.circle[0, 0] == pytest.approx(74, abs=1)
+    assert tracker.tracks[0].last == 5 * EVERY and tracker.tracks[1].last == 6 * EVERY
 
 
 def test_who_is_hidden_is_kept_longer() -> None:

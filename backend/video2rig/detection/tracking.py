@@ -13,7 +13,7 @@ Here are no networks and no pictures: `PeopleStream` feeds both in.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
@@ -223,9 +223,30 @@ class Tracker:
         for track in sorted(self.tracks, key=lambda track: track.key):
             enough = track.sightings >= (CROWDED_SIGHTINGS if track.crowded else 2)
             confirmed = enough and track.last - track.born >= CONFIRMED_SECONDS * self._fps
+            if confirmed and track.number == 0 and (twin := self._twin(track)) is not None:
+                _become(twin, track)
+                self.tracks.remove(track)
+                continue
             if track.number == 0 and (confirmed or (at_the_end and track.seen)):
                 self._numbers += 1
                 track.number = self._numbers
+
+    def _twin(self, new: Track) -> Track | None:
+        """Who is lost where a track, which began beside them, goes on: it is they, seen in another pose at first."""
+        near = [
+            (float(apart(track.circle, new.circle)), track)
+            for track in self.tracks
+            if new.crowded and track.number and not track.seen and new.born <= track.last < new.last
+        ]
+        near = [(away, track) for away, track in near if away < LEAST_REACH]
+        return min(near, key=lambda pair: pair[0])[1] if near else None
+
+
+def _become(track: Track, other: Track) -> None:
+    """Go on with all that is known of another track but who it is."""
+    for field in fields(Track):
+        if field.name not in ("key", "number", "born", "crowded"):
+            setattr(track, field.name, getattr(other, field.name))
 
 
 def _take(track: Track, people: People, row: int, found_row: int) -> None:
