@@ -110,9 +110,7 @@ class Tracker:
         """How many people have had a number."""
         return self._numbers
 
-    def step(
-        self, frame: int, found: People, look: Look | None = None, resting: Collection[int] = ()
-    ) -> KeyFrame:
+    def step(self, frame: int, found: People, look: Look | None = None, resting: Collection[int] = ()) -> KeyFrame:
         """Take the next key frame: who was found in it, and a way to look at a place where someone is expected.
 
         Tracks whose keys are `resting` are taken to be where they are expected, without a look.
