@@ -8,7 +8,7 @@ wire, nothing computed), detection (frames that lie in memory). The whole way is
 server that detects, in processes of their own. Each is measured from its first frame to its last, `--repeat` times in
 turns, and the median is given.
 
-The whole way can be no faster than its slowest part. Where detection runs on a GPU, the parts do not disturb each other,
+The whole way can be no faster than its slowest part. Where detection runs on a GPU, parts do not disturb each other,
 and that is the only bound. On a CPU every part, measured alone, had all cores to itself; together they can be no faster
 than the cores by the sum of all parts' processor time a frame (of client and server; read from /proc, so on Linux
 alone). The lower of both bounds is the bottleneck; what the whole way reaches is given of each, and of the slowest part

@@ -43,6 +43,12 @@ BRIEFEST = 0.25
 """Seconds that each of several people must have been seen for: less is too little to tell how somebody moves."""
 
 
+SMALLEST = 64
+"""Pixels: nobody is found in frames that are narrower or lower."""
+DARK = 0.08
+"""Of white, on average: where no frame is brighter, the dark may be why nobody is found."""
+
+
 class Person(NamedTuple):
     """Somebody in a video: a number from 1, in the order of appearance, and the keypoints in the source's pixels."""
 
@@ -136,6 +142,7 @@ class Pipeline:
         self._stream: PeopleStream | None = None
         self._times: list[np.ndarray] = []
         self._scales: list[np.ndarray] = []
+        self._brightest = 0.0
 
     def push(self, images: np.ndarray, times: np.ndarray, scale: float = 1.0) -> None:
         """Detect people in the next frames.
@@ -152,6 +159,7 @@ class Pipeline:
         self._stream.push(images, times)
         self._times.append(np.asarray(times, dtype=np.float64))
         self._scales.append(np.full(len(images), scale))
+        self._brightest = max(self._brightest, float(images[:, ::16, ::16].mean()) / 255)
 
     def push_all(self, source: VideoSource, progress: StageProgress = lambda stage, done, total: None) -> None:
         """Read a whole video, as small as a client would send it.
@@ -220,13 +228,23 @@ class Pipeline:
         self.finish()
         tracked = self._stream.people()
         if not tracked:
-            raise NobodySeen("no person was found in any frame of this video")
+            raise NobodySeen(f"no person was found in any frame of this video{self._why_nobody()}")
         scale, times = np.concatenate(self._scales)[:, None, None], np.concatenate(self._times)
         name = self._detector.keypoint_set
         return [
             Person(one.number, Keypoints(name, (one.positions + 0.5) * scale - 0.5, one.confidence, times, one.world))
             for one in tracked
         ]
+
+    def _why_nobody(self) -> str:
+        """Return what of the pictures may be the reason that nobody is found, and what would be right."""
+        width, height = int(self._video["width"]), int(self._video["height"])
+        if min(width, height) < SMALLEST:
+            return f": its frames have {width}x{height} pixels; a person must be some {SMALLEST} pixels tall"
+        if self._brightest < DARK:
+            part = f"{100 * self._brightest:.1f} %"
+            return f": even its brightest frame is nearly black ({part} of white on average); brighten it"
+        return ""
 
     def _solvable(self, people: list[Person]) -> list[Person]:
         """Return whom to solve, who was seen best first; the rest is told in `notices`."""

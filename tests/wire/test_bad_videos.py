@@ -95,6 +95,10 @@ def tiny(folder: Path) -> Path:
     return ffmpeg(folder / "tiny.mp4", *FEW, "-vf", "scale=16:16,setsar=1", "-pix_fmt", "yuv420p")
 
 
+def dark(folder: Path) -> Path:
+    return ffmpeg(folder / "dark.mp4", *FEW, "-vf", "lutyuv=y=16+(val-16)*0.03:u=128:v=128", "-pix_fmt", "yuv420p")
+
+
 @pytest.mark.parametrize(
     ("make", "told"),
     [
@@ -104,7 +108,8 @@ def tiny(folder: Path) -> Path:
         (zero_frames, "zero.mp4: "),
         (headless, "is not a video that can be read, or is damaged"),
         (nobody, "no person was found in any frame"),
-        (tiny, "no person was found in any frame"),
+        (tiny, "no person was found in any frame of this video: its frames have 16x16 pixels; a person must be"),
+        (dark, "no person was found in any frame of this video: even its brightest frame is nearly black"),
     ],
 )
 def test_what_cannot_be_solved_is_one_line(
