@@ -74,7 +74,7 @@ def solve(
         return _descend(clips, clips.evaluate(pose, shared), first, range(iterations), tolerance, progress)
 
     if smoothness is None and not any(fixed) and single_frames.are_compiled(objective, pose):
-        search = Search(iterations, tolerance, damping, _MIN_DAMPING, _MAX_DAMPING, _SETTLING)
+        search = Search(iterations, tolerance, damping, _MIN_DAMPING, _MAX_DAMPING, _FELT, _SETTLING)
         pose, cost = single_frames.solve_frames(objective, pose, search)
         _check_finite(cost.numpy())
         return pose, shared, cost
