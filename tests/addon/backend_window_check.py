@@ -50,7 +50,7 @@ def shoot(name: str, panel: int | None = None) -> None:
 def steps() -> Iterator[Callable[[], bool] | float]:
     """Yield either seconds to wait, or a condition to wait for."""
     install(ZIP)
-    backend, worker = module("backend"), module("worker")
+    state, operators, worker = module("backend_state").state, module("backend_operators"), module("worker")
     installation, job = module("core.installation"), module("job")
     chosen = module("preferences").of(bpy.context)
     chosen.install_device, chosen.python = "cpu", PYTHON
@@ -60,7 +60,7 @@ def steps() -> Iterator[Callable[[], bool] | float]:
     yield from show_panel()
     yield 1.0
     shoot("install_panel", 378)
-    assert backend.state(bpy.context)[0] == "absent"
+    assert state(bpy.context)[0] == "absent"
 
     assert not bpy.app.online_access
     try:
@@ -90,7 +90,7 @@ def steps() -> Iterator[Callable[[], bool] | float]:
     shoot("both-running")
     yield lambda: worker.current is None
     assert not worker.last.error, worker.last.error
-    assert backend.state(bpy.context)[0] == "installed"
+    assert state(bpy.context)[0] == "installed"
     print("CHECK installed:", worker.last.lines, flush=True)
     chosen.python = ""
     yield 1.5
@@ -100,7 +100,7 @@ def steps() -> Iterator[Callable[[], bool] | float]:
     yield lambda: worker.current is None
     yield 1.0
     shoot("doctor")
-    report = bpy.data.texts[backend.REPORT].as_string()
+    report = bpy.data.texts[operators.REPORT].as_string()
     assert "all is well" in report, report
     print("CHECK doctor: all is well", flush=True)
     window, _ = area_of("PREFERENCES")
