@@ -13,9 +13,9 @@ import bpy
 from . import backend_state, job, preferences, worker
 from .backend_state import BackendError
 from .core import __version__, child, installation, installer
+from .core.greeting import probe
 from .core.install_request import Progress, Request
 from .core.launcher import find_backend_command
-from .core.link import probe
 
 
 def request_of(chosen: preferences.VIDEO2RIG_preferences, offline: str = "") -> Request:
