@@ -118,7 +118,7 @@ def _live(options: argparse.Namespace) -> int:
     with closing(ProgressLine(options.json_progress)) as progress:
         take = solve(recording, settings, backend, progress)
     take.save(options.output)
-    say(presence(take.keypoints))
+    say(str(presence(take.keypoints)))
     say(f"wrote {options.output}")
     return 0
 
