@@ -44,14 +44,14 @@ _FIT = 0.02
 _COARSE = 0.02
 """Metres by which they may at first miss them as a sequence: time then leads, and single frames follow."""
 
-_SHARES, _JOIN_STEPS = (1e-4, 1e-2, 1.0), 4
+_SHARES, _JOIN_STEPS = (1e-4, 1e-2, 1.0), 2
 """Shares of the smoothness that frames found one by one are joined under, one after the other: their jumps, of a limb
 or of the whole body, would at once outweigh what was seen. And steps of the solver under each."""
 
 _FRAME_STEPS = 6
 """Steps of the solver in which frames by themselves find their starts."""
 
-_ROUND_STEPS = (6, 4, 4)
+_ROUND_STEPS = (3, 2, 2)
 """Noise and smoothness are estimated anew after each of so many steps of the solver."""
 
 _FIRST_DAMPING = 1e-4
