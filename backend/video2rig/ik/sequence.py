@@ -44,14 +44,14 @@ _FIT = 0.02
 _COARSE = 0.02
 """Metres by which they may at first miss them as a sequence: time then leads, and single frames follow."""
 
-_SHARES, _JOIN_STEPS = (1e-4, 1e-2, 1.0), 4
+_SHARES, _JOIN_STEPS = (1e-4, 1e-2, 1.0), 2
 """Shares of the smoothness that frames found one by one are joined under, one after the other: their jumps, of a limb
 or of the whole body, would at once outweigh what was seen. And steps of the solver under each."""
 
 _FRAME_STEPS = 6
 """Steps of the solver in which frames by themselves find their starts."""
 
-_ROUND_STEPS = (6, 4, 4)
+_ROUND_STEPS = (3, 2, 2)
 """Noise and smoothness are estimated anew after each of so many steps of the solver."""
 
 _FIRST_DAMPING = 1e-4
@@ -61,6 +61,9 @@ _FIRST_DAMPING = 1e-4
 # impacts. The sequence itself then tells; this is worth a single difference.
 _ROOT_ROUGHNESS, _ROUGHNESS, _HINGE_ROUGHNESS, _ROUGHNESS_TRUST = 0.02, 0.5, 20.0, 1.0
 _ROUGHNESS_RATE = 30.0
+
+_NEARLY = 1e-2
+"""A motion is near its solution once a step lowers the cost by a smaller part."""
 
 _HINGE_CUTOFF = 2.0
 """Hinges are smoothed at so many times the cut-off of the others, so that impacts survive."""
@@ -145,7 +148,11 @@ def start_frames(sequence: Sequence, lengths: Tensor, frames: slice) -> Pose:
 
 
 def estimate(
-    sequence: Sequence, lengths: Tensor, smoothing_hz: float | None, progress: Progress
+    sequence: Sequence,
+    lengths: Tensor,
+    smoothing_hz: float | None,
+    progress: Progress,
+    trust: float = _ROUGHNESS_TRUST,
 ) -> tuple[Estimates, Pose | None]:
     """Estimate the lengths, noise and smoothness of each person.
 
@@ -154,6 +161,7 @@ def estimate(
         lengths: [B, G] logarithms of the lengths to begin with.
         smoothing_hz: Cut-off of the smoothness, hertz; None estimates that too.
         progress: Called with frames done and their total; may raise to abort.
+        trust: So many differences the usual smoothness is worth against those of the sequence.
 
     Returns:
         The estimates; and the poses [B, T], where the sequence is short enough to be solved in one piece.
@@ -177,7 +185,7 @@ def estimate(
     for round_, steps in enumerate(_ROUND_STEPS):
         progress(round_ * len(sequence) // (len(_ROUND_STEPS) + 1), len(sequence))
         damping = _FIRST_DAMPING if round_ == 0 else NEAR_DAMPING
-        at = estimate_again(at, sequence.interval, smoothing_hz, generator, steps, damping, one_person=not whole)
+        at = estimate_again(at, sequence.interval, smoothing_hz, generator, steps, damping, trust, one_person=not whole)
     if whole:
         return at.estimates, at.pose
     if at.objective.shared is None:
@@ -211,6 +219,7 @@ def estimate_again(
     generator: torch.Generator,
     iterations: int,
     damping: float = NEAR_DAMPING,
+    trust: float = _ROUGHNESS_TRUST,
     *,
     one_person: bool = True,
 ) -> Estimating:
@@ -221,6 +230,7 @@ def estimate_again(
         smoothing_hz: Cut-off of the smoothness, hertz; None estimates that too.
         generator: Draws the sample of the posterior.
         iterations: Steps of the solver. damping: Of the first of them.
+        trust: So many differences the usual smoothness is worth against those of the clips.
         one_person: Whether all clips show the same person; else each shows its own.
     """
     objective, smoothness = at.objective, at.smoothness
@@ -237,20 +247,23 @@ def estimate_again(
     objective = objective.over(with_estimated_noise(objective.evidence, posterior, one_person=one_person))
     if smoothing_hz is None:
         roughness = _roughness(objective.model, interval)
-        weight = smoothness_weights(smoothness, posterior, roughness, _ROUGHNESS_TRUST)
+        weight = smoothness_weights(smoothness, posterior, roughness, trust)
         weight = 1.0 / (1.0 / weight).mean(0, keepdim=True) if one_person else weight
     else:
         weight = _weight_of_cutoff(objective, pose, shared, interval, smoothing_hz, one_person=one_person)
     return Estimating(objective, smoothness.with_weight(weight), pose, shared)
 
 
-def solve_all(sequence: Sequence, estimates: Estimates, start: Pose | None, progress: Progress) -> tuple[Pose, Tensor]:
+def solve_all(
+    sequence: Sequence, estimates: Estimates, start: Pose | None, progress: Progress, *, nearly: bool = False
+) -> tuple[Pose, Tensor]:
     """Solve all frames together.
 
     Args:
         sequence: All frames. estimates: From :func:`estimate`.
         start: Poses [B, T] to start from; None finds them, of a single person whose lengths are then as estimated.
         progress: Called with frames done and their total; may raise to abort.
+        nearly: Whether to stop near the solution that the start leads to.
 
     Returns:
         The poses [B, T], and the shared unknowns [B, S].
@@ -263,6 +276,10 @@ def solve_all(sequence: Sequence, estimates: Estimates, start: Pose | None, prog
         def part(done: int, total: int) -> None:
             progress(int(frames * (begun + (1.0 - begun) * done / total)), frames)
 
+        if nearly:
+            return solve(objective, smoothness, start, shared, tolerance=_NEARLY, damping=NEAR_DAMPING, progress=part)[
+                :2
+            ]
         return finish(objective, smoothness, sequence.branches, start, shared, sequence.solved, part)
 
     start = sequence.solved if start is None else start
