@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .bounds import joint_angles
+from .ik.time_kernels import solve_each
 from .keypoints import sites
 from .motion import Motion, hemisphere_continuous
 from .retarget import matrices, orientations, quaternions
@@ -207,10 +208,7 @@ class _Legs:
             gradient += legs.weight * (state - legs.start)
             hessian = np.einsum("tsin,tsi,tsim->tnm", slopes, firm, slopes) + np.eye(count) * legs.weight
             stuck = ((state <= legs.lower) & (gradient > 0)) | ((state >= legs.upper) & (gradient < 0))
-            gradient = np.where(stuck, 0.0, gradient)
-            hessian *= (~stuck)[:, :, None] & (~stuck)[:, None, :]
-            diagonal = np.diagonal(hessian, axis1=1, axis2=2) * damping[:, None] + stuck
-            step = np.linalg.solve(hessian + np.eye(count) * diagonal[:, :, None], gradient[..., None])[..., 0]
+            step = solve_each(hessian, ~stuck, damping, gradient[..., None])[0][..., 0]
             tried = np.clip(state - step, legs.lower, legs.upper)
             there, along = legs.points(tried)
             costs = legs.cost(tried, there, target, firm)

@@ -195,8 +195,10 @@ class CameraSolver:
         seen = torch.from_numpy(np.flatnonzero(self._seen))
         held = contacts.mapped(lambda array: array[:, seen])
         objective = self._fitted.objective
-        sequence = replace(self._fitted, objective=objective.over([*objective.evidence, held, floor]))
-        return self._solve(sequence, solution.pose[seen].reshape(1, len(seen)), progress)
+        pose = solution.pose[seen].reshape(1, len(seen))
+        # what floor and contacts leave as it was has been led out of local minima already
+        sequence = replace(self._fitted, objective=objective.over([*objective.evidence, held, floor]), solved=pose)
+        return self._solve(sequence, pose, progress)
 
     def _solve(self, sequence: Sequence, start: Pose | None, progress: Progress) -> Solution:
         deviations = [*self._estimates.evidence_deviation, None, None][: len(sequence.objective.evidence)]
