@@ -2,9 +2,10 @@
 """Feet that rest on the floor stand still: legs give way until they do, inside their range of motion.
 
 The solver weighs where feet rest against what the video shows, so that a resting foot still strays by millimetres. Here
-the solved motion is the start, and only legs (their toes too), and the pelvis's place where legs do not reach, move from it: by each
-frame's smallest change of angles that puts resting heels and toes onto their places and nothing into the floor (damped
-Gauss-Newton, angles clipped to their range). No other joint turns. Before and after a rest the change fades.
+the solved motion is the start, and only legs with their toes, and the pelvis's place where legs do not reach, move from
+it: by each frame's smallest change of angles that puts resting heels and toes onto their places and nothing into the
+floor (damped Gauss-Newton, angles clipped to their range). No other joint turns. Before and after a rest the change
+fades.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ their users have; proportions of their own, random rolls."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,7 +48,7 @@ def vroid(context: Any, rng: np.random.Generator) -> Any:
     names = list(up)
     bones = [_Bone("Root", "", (0, 0, 0), (0, 0, 0.1))]
     above = "Root"
-    for name, following in zip(names[:-1], names[1:], strict=True):
+    for name, following in pairwise(names):
         bones.append(_Bone(f"J_Bip_C_{name}", above, (0, 0.01, up[name]), (0, 0.01, up[following])))
         above = f"J_Bip_C_{name}"
     for strand in range(3):
@@ -56,7 +57,13 @@ def vroid(context: Any, rng: np.random.Generator) -> Any:
         bones.append(_Bone(f"J_Sec_Hair2_0{strand + 1}", bones[-1].name, (x, 0.11, 1.35), (x, 0.12, 0.6)))
     for side, s in (("L", 1.0), ("R", -1.0)):
         arm = [0.022, 0.10, 0.31, 0.525, 0.60]
-        leg = [(0.074, 0.0, 0.885), (0.072, 0.005, 0.495), (0.07, 0.03, 0.085), (0.07, -0.1, 0.012), (0.07, -0.15, 0.012)]
+        leg = [
+            (0.074, 0.0, 0.885),
+            (0.072, 0.005, 0.495),
+            (0.07, 0.03, 0.085),
+            (0.07, -0.1, 0.012),
+            (0.07, -0.15, 0.012),
+        ]
         above = "J_Bip_C_UpperChest"
         for name, begin, end in zip(("Shoulder", "UpperArm", "LowerArm", "Hand"), arm[:-1], arm[1:], strict=True):
             bones.append(_Bone(f"J_Bip_{side}_{name}", above, (s * begin, 0.02, 1.29), (s * end, 0.02, 1.288)))
@@ -64,17 +71,13 @@ def vroid(context: Any, rng: np.random.Generator) -> Any:
         bones.append(_Bone(f"J_Bip_{side}_Index1", above, (s * 0.6, 0.0, 1.288), (s * 0.63, 0.0, 1.288)))
         above = "J_Bip_C_Hips"
         for name, begin, end in zip(("UpperLeg", "LowerLeg", "Foot", "ToeBase"), leg[:-1], leg[1:], strict=True):
-            bones.append(
-                _Bone(f"J_Bip_{side}_{name}", above, (s * begin[0], *begin[1:]), (s * end[0], *end[1:]))
-            )
+            bones.append(_Bone(f"J_Bip_{side}_{name}", above, (s * begin[0], *begin[1:]), (s * end[0], *end[1:])))
             above = bones[-1].name
         bones.append(
             _Bone(f"J_Sec_{side}_Bust1", "J_Bip_C_UpperChest", (s * 0.06, -0.05, 1.2), (s * 0.07, -0.14, 1.18))
         )
         bones.append(_Bone(f"J_Adj_{side}_FaceEye", "J_Bip_C_Head", (s * 0.02, -0.05, 1.46), (s * 0.02, -0.06, 1.46)))
-        bones.append(
-            _Bone(f"J_Sec_{side}_SkirtSide1_01", "J_Bip_C_Hips", (s * 0.12, 0, 0.9), (s * 0.16, 0, 0.6))
-        )
+        bones.append(_Bone(f"J_Sec_{side}_SkirtSide1_01", "J_Bip_C_Hips", (s * 0.12, 0, 0.9), (s * 0.16, 0, 0.6)))
     rig = _made(context, "vroid", bones, rng)
     context.view_layer.update()
     return rig
