@@ -25,10 +25,11 @@ def _made(context: Any, name: str, bones: list[_Bone], rng: np.random.Generator)
     context.scene.collection.objects.link(rig)
     context.view_layer.objects.active = rig
     bpy.ops.object.mode_set(mode="EDIT")
+    rolls: dict[tuple[float, ...], float] = {}  # a bone that lies on another has its axes too
     for bone in bones:
         made = rig.data.edit_bones.new(bone.name)
         made.head, made.tail = bone.head, bone.tail
-        made.roll = float(rng.uniform(-np.pi, np.pi))
+        made.roll = rolls.setdefault((*bone.head, *bone.tail), float(rng.uniform(-np.pi, np.pi)))
         made.parent = rig.data.edit_bones[bone.parent] if bone.parent else None
     bpy.ops.object.mode_set(mode="OBJECT")
     return rig
@@ -177,8 +178,6 @@ def _constrain(rig: Any) -> None:
             for part in parts:
                 control = part if f"{part}_fk{suffix}" in rig.pose.bones else f"c_{part}"
                 copied = follow(part + suffix, "COPY_ROTATION", f"{control}_fk{suffix}")
-                # a bone of another roll would be turned: it takes over what has turned since rest
-                copied.target_space = copied.owner_space = "LOCAL_WITH_PARENT"
                 driven = copied.driver_add("influence").driver
                 variable = driven.variables.new()
                 variable.targets[0].id = rig
