@@ -3,7 +3,8 @@
 
     python benchmarks/retarget.py [--frames 10000] [--repeat 3]
 
-The rigs are those of the add-on's tests: true names, rest poses and scales, random rolls, and what Rigify generates.
+The rigs are those of the add-on's tests: true names, rest poses, parents, constraints and scales, random rolls, and
+what Rigify generates.
 "keying" is all that happens when a solved motion is put onto a rig: its bones are found, turned into their own spaces
 and rotation modes, and keyed. The fastest of the repeats is told, and the processor's seconds of it, as other programs
 may run. "apart" is the largest distance between joint centres in Blender and the solved ones, over twenty frames.
@@ -43,6 +44,7 @@ def install() -> Any:
 
 def rigs(addon: Any) -> list[tuple[str, Any]]:
     """Return what is measured: the name of each rig, and a function that builds it."""
+    from known_rigs import auto_rig_pro, vroid
     from rigs import KINDS, build, rigify
 
     from video2rig.human import default_human
@@ -59,6 +61,8 @@ def rigs(addon: Any) -> list[tuple[str, Any]]:
         return rig
 
     made = [("the add-on's own", own), *((name, of_kind(name)) for name in KINDS)]
+    made.append(("VRoid Studio", lambda context: vroid(context, np.random.default_rng(1))))
+    made.append(("Auto-Rig Pro", lambda context: auto_rig_pro(context, human, np.random.default_rng(1))))
     made.append(("rigify metarig", lambda context: rigify(context, generate=False)))
     made.append(("rigify generated", lambda context: rigify(context, generate=True)))
     return made
