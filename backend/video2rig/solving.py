@@ -88,7 +88,7 @@ def solve_keypoints(
         progress=of_stage("measuring the body"),
     )
     model, feet = solver.model, Feet(solver.model)
-    solution = solver.solve(of_stage("solving"))
+    solution = solver.solve(of_stage("solving"), nearly=settings.contacts != "off")
     if world is None:
         camera = _place(solver.camera, model, feet, solution.pose, settings.tilt)
     else:

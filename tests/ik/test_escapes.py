@@ -78,17 +78,17 @@ def test_what_is_not_stuck_is_left_alone() -> None:
     assert try_other_starts(terms, BRANCHES, true) is true
 
 
-@pytest.mark.parametrize("seed", [2, 10])
+@pytest.mark.parametrize("seed", [2, 3, 5])
 def test_arms_that_are_stuck_for_a_while_are_led_out_by_their_neighbours(seed: int) -> None:
-    """Poses that caught an arm, each for a second or two in which it moves a little; some catch the arm there too."""
-    rng, count, frames, wrong = np.random.default_rng(seed), 60, 40, slice(14, 26)
+    """Poses that caught an arm, each for most of a second in which it moves a little; some catch the arm there too."""
+    rng, count, frames, wrong = np.random.default_rng(seed), 60, 40, slice(8, 32)
     single = random_pose(MODEL, rng, count, 1)
     nothing = torch.zeros(count, 0).double()
     terms = objective(MODEL.points(single), 0.02)
     caught, _, _ = solve(terms, None, with_arm_at_the_other_end(single), nothing)
     stuck = arm_misses(terms, caught)[:, 0] > 0.05
     smoothness = Smoothness(
-        np.arange(frames) / 30, torch.full((MODEL.size,), 2e3).double(), 1 / 30, ORDER, jumping(MODEL)
+        np.arange(frames) / 30, torch.full((MODEL.size,), 3e2).double(), 1 / 30, ORDER, jumping(MODEL)
     )
     wave = 0.05 * torch.sin(torch.arange(frames) / 5.0)[:, None]
     freed = 0

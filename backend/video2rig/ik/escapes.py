@@ -190,7 +190,7 @@ def follow_neighbours(
     trial, trial_shared, trial_cost = solve(
         objective.mapped(lambda array: array[owner]), smoothness.of_clips(owner),
         Pose(pose.root_position[owner], pose.root_rotation[owner], guesses.angles), shared[owner],
-        fixed=fixed, iterations=_TRIAL_STEPS, progress=lambda step, steps: progress(),
+        fixed=fixed, iterations=_TRIAL_STEPS, tolerance=1e-3, progress=lambda step, steps: progress(),
     )  # fmt: skip
     before = _shares(objective, smoothness, branches, pose, shared)
     after = _shares(
@@ -205,7 +205,7 @@ def follow_neighbours(
         together = Pose(pose.root_position, pose.root_rotation, torch.where(source >= 0, solved, pose.angles))[mixed]
         found = solve(
             objective.mapped(lambda array: array[mixed]), smoothness.of_clips(mixed), together, shared[mixed],
-            fixed=fixed, progress=lambda step, steps: progress(),
+            fixed=fixed, tolerance=1e-4, progress=lambda step, steps: progress(),
         )  # fmt: skip
         best = best.improved(mixed, *found)
     return best
@@ -333,7 +333,7 @@ def _guesses(
         )
         trusted, _, _ = solve(
             trusting, smoothness.of_clips(chosen), pose[chosen], shared[chosen],
-            fixed=fixed, iterations=_TRIAL_STEPS, progress=lambda step, steps: progress(),
+            fixed=fixed, iterations=_TRIAL_STEPS, tolerance=1e-3, progress=lambda step, steps: progress(),
         )  # fmt: skip
         angles.append(trusted.angles)
         owner += [chosen] * 2

@@ -31,7 +31,7 @@ _ABOUT = 20
 _LONGEST = 150
 """Frames of a piece at most. Clips that are not much longer are taken whole."""
 
-_SEARCHED = np.radians(3.0)
+_SEARCHED = np.radians(8.0)
 """Branches whose angles are all nearer than this to those that were solved before have been searched already."""
 
 _THREADS = 2

@@ -12,11 +12,14 @@ from .kernels import compiled, forward, move_root, site, stretched
 from .normal_kernels import carry_to_angles, gather_points
 from .time_kernels import solve_one
 
+_TINY = np.finfo(np.float64).tiny
+
 
 class Search(NamedTuple):
     """How frames are solved: at most so many steps, tolerance and first damping as for :func:`~.solver.solve`.
 
-    The damping stays between the least and the most; above the settling one, a small gain tells nothing.
+    The damping stays between the least and the most, and is at least the felt one after a step that failed; above the
+    settling one, a small gain tells nothing.
     """
 
     steps: int
@@ -24,6 +27,7 @@ class Search(NamedTuple):
     damping: float
     least: float
     most: float
+    felt: float
     settling: float
 
 
@@ -100,23 +104,33 @@ def solve_frames(t, poses, stretch, seen, scale, habits, search):
                 for d in range(len(free)):
                     right[d, 0] = gradient[d] if free[d] else 0.0
             step[:] = 0.0
-            moved, after = solve_one(hessian, free, damping, right, step, factor, number), np.inf
-            if moved:
+            halved, after, predicted = False, np.inf, 0.0
+            if solve_one(hessian, free, damping, right, step, factor, number):
                 for d in range(len(step)):
+                    predicted += right[d, 0] * step[d, 0]
                     step[d, 0] = -step[d, 0]
-                move_root(root_position[f], root_rotation[f], step[:, 0], turn, position, rotation)
-                for a in range(count):
-                    bent[a] = min(max(angles[f, a] + step[6 + a, 0], habits.lower[a]), habits.upper[a])
-                after = _explain(t, position, rotation, bent, seen, f, scale, habits, room)
-                moved = after < cost
-            gain, before, used = cost - after, cost, damping
+                for way in range(2):
+                    halved = way > 0
+                    if halved:
+                        step *= 0.5
+                    move_root(root_position[f], root_rotation[f], step[:, 0], turn, position, rotation)
+                    for a in range(count):
+                        bent[a] = min(max(angles[f, a] + step[6 + a, 0], habits.lower[a]), habits.upper[a])
+                    after = _explain(t, position, rotation, bent, seen, f, scale, habits, room)
+                    if after < cost:
+                        break
+            gain, before, used, moved = cost - after, cost, damping, after < cost
             if moved:
                 root_position[f], root_rotation[f], angles[f], cost = position, rotation, bent, after
-                damping = max(damping / 10.0, search.least)
+                if halved:
+                    continue
+                share = gain / max(predicted, _TINY)
+                damping *= 0.1 if share > 0.75 else 0.5 if share > 0.25 else 2.0
+                damping = min(max(damping, search.least), search.most)
                 if gain < search.tolerance * before and used <= search.settling:
                     break
             else:
-                damping = min(damping * 30.0, search.most)
+                damping = min(max(damping * 10.0, search.felt), search.most)
                 if used >= search.most or abs(gain) <= 1e-12 * before:
                     break
         costs[f] = cost

@@ -180,13 +180,14 @@ class CameraSolver:
         self._fitted = replace(self._sequence(self.model, observation, prior, None, False), solved=first.solved)
         self._estimates = replace(self._estimates, shared=self._estimates.shared[:, :0])
 
-    def solve(self, progress: Progress = lambda done, total: None) -> Solution:
+    def solve(self, progress: Progress = lambda done, total: None, *, nearly: bool = False) -> Solution:
         """Solve root path and joint angles of all frames together, inside the skeleton's range of motion.
 
         Args:
             progress: Called with frames done and their total; may raise to abort.
+            nearly: Whether to stop near the solution where a former motion leads there: enough to see what rests.
         """
-        return self._solve(self._fitted, self._start, progress)
+        return self._solve(self._fitted, self._start, progress, nearly=nearly and self._fitted.solved is not None)
 
     def solve_again(
         self, solution: Solution, contacts: Contacts, floor: Floor, progress: Progress = lambda done, total: None
@@ -197,14 +198,15 @@ class CameraSolver:
         objective = self._fitted.objective
         pose = solution.pose[seen].reshape(1, len(seen))
         # what floor and contacts leave as it was has been led out of local minima already
-        sequence = replace(self._fitted, objective=objective.over([*objective.evidence, held, floor]), solved=pose)
+        solved = pose if self._fitted.solved is None else self._fitted.solved
+        sequence = replace(self._fitted, objective=objective.over([*objective.evidence, held, floor]), solved=solved)
         return self._solve(sequence, pose, progress)
 
-    def _solve(self, sequence: Sequence, start: Pose | None, progress: Progress) -> Solution:
+    def _solve(self, sequence: Sequence, start: Pose | None, progress: Progress, *, nearly: bool = False) -> Solution:
         deviations = [*self._estimates.evidence_deviation, None, None][: len(sequence.objective.evidence)]
         estimates = replace(self._estimates, evidence_deviation=deviations)
         with one_thread():
-            pose, shared = solve_all(sequence, estimates, start, progress)
+            pose, shared = solve_all(sequence, estimates, start, progress, nearly=nearly)
             objective = sequence.objective.over(with_deviations(sequence.objective.evidence, estimates))
             misses = objective.misses(pose, shared)[0]
             confidence = torch.tensor(self._keypoints.confidence)

@@ -85,11 +85,14 @@ class LongClip(Clips):
         solution = np.zeros((self._coupling.frames, self.objective.model.size))
         leads: list[_Lead | None] = [None]
         kept: deque[_Window] = deque(maxlen=_KEPT)
+        predicted = torch.zeros(1, dtype=torch.float64)
         for frames in self._windows:
             window = self._eliminate(here, frames, damping, leads[-1])
             if window.band.failed:
-                return Step(torch.from_numpy(solution)[None], here.shared, torch.ones(1, dtype=torch.bool))
+                return Step(torch.from_numpy(solution)[None], here.shared, torch.ones(1, dtype=torch.bool), predicted)
             kept.append(window)
+            known = 0 if leads[-1] is None else len(leads[-1].half)
+            predicted += float(np.square(window.band.half[known:]).sum())
             leads.append(window.lead(order))
         after = None
         for frames, lead in zip(reversed(self._windows), reversed(leads[:-1]), strict=True):
@@ -99,7 +102,7 @@ class LongClip(Clips):
                 half[-len(after.half) :] = after.factor @ solution[frames][-order:].reshape(-1)
             solution[frames] = window.band.whole(half).reshape(-1, solution.shape[1])
             after = lead
-        return Step(torch.from_numpy(-solution)[None], here.shared, torch.zeros(1, dtype=torch.bool))
+        return Step(torch.from_numpy(-solution)[None], here.shared, torch.zeros(1, dtype=torch.bool), predicted)
 
     def _eliminate(self, here: Point, frames: slice, damping: Tensor, lead: _Lead | None) -> _Window:
         """Factorise the normal equations of a window, given what is left of its first frames."""

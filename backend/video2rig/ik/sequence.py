@@ -44,14 +44,14 @@ _FIT = 0.02
 _COARSE = 0.02
 """Metres by which they may at first miss them as a sequence: time then leads, and single frames follow."""
 
-_SHARES, _JOIN_STEPS = (1e-4, 1e-2, 1.0), 4
+_SHARES, _JOIN_STEPS = (1e-4, 1e-2, 1.0), 2
 """Shares of the smoothness that frames found one by one are joined under, one after the other: their jumps, of a limb
 or of the whole body, would at once outweigh what was seen. And steps of the solver under each."""
 
 _FRAME_STEPS = 6
 """Steps of the solver in which frames by themselves find their starts."""
 
-_ROUND_STEPS = (6, 4, 4)
+_ROUND_STEPS = (3, 2, 2)
 """Noise and smoothness are estimated anew after each of so many steps of the solver."""
 
 _FIRST_DAMPING = 1e-4
@@ -61,6 +61,9 @@ _FIRST_DAMPING = 1e-4
 # impacts. The sequence itself then tells; this is worth a single difference.
 _ROOT_ROUGHNESS, _ROUGHNESS, _HINGE_ROUGHNESS, _ROUGHNESS_TRUST = 0.02, 0.5, 20.0, 1.0
 _ROUGHNESS_RATE = 30.0
+
+_NEARLY = 1e-2
+"""A motion is near its solution once a step lowers the cost by a smaller part."""
 
 _HINGE_CUTOFF = 2.0
 """Hinges are smoothed at so many times the cut-off of the others, so that impacts survive."""
@@ -244,13 +247,16 @@ def estimate_again(
     return Estimating(objective, smoothness.with_weight(weight), pose, shared)
 
 
-def solve_all(sequence: Sequence, estimates: Estimates, start: Pose | None, progress: Progress) -> tuple[Pose, Tensor]:
+def solve_all(
+    sequence: Sequence, estimates: Estimates, start: Pose | None, progress: Progress, *, nearly: bool = False
+) -> tuple[Pose, Tensor]:
     """Solve all frames together.
 
     Args:
         sequence: All frames. estimates: From :func:`estimate`.
         start: Poses [B, T] to start from; None finds them, of a single person whose lengths are then as estimated.
         progress: Called with frames done and their total; may raise to abort.
+        nearly: Whether to stop near the solution that the start leads to.
 
     Returns:
         The poses [B, T], and the shared unknowns [B, S].
@@ -263,6 +269,10 @@ def solve_all(sequence: Sequence, estimates: Estimates, start: Pose | None, prog
         def part(done: int, total: int) -> None:
             progress(int(frames * (begun + (1.0 - begun) * done / total)), frames)
 
+        if nearly:
+            return solve(objective, smoothness, start, shared, tolerance=_NEARLY, damping=NEAR_DAMPING, progress=part)[
+                :2
+            ]
         return finish(objective, smoothness, sequence.branches, start, shared, sequence.solved, part)
 
     start = sequence.solved if start is None else start

@@ -28,6 +28,9 @@ class SolveError(Video2RigError):
 
 
 _MIN_DAMPING, _MAX_DAMPING = 1e-7, 1e8
+_FELT = 3e-3
+"""A step that failed is not tried again with less damping than this, which would hardly change it."""
+
 _SETTLING = 1e-3
 """A small gain under a damping above this does not mean that the minimum is near."""
 
@@ -71,7 +74,7 @@ def solve(
         return _descend(clips, clips.evaluate(pose, shared), first, range(iterations), tolerance, progress)
 
     if smoothness is None and not any(fixed) and single_frames.are_compiled(objective, pose):
-        search = Search(iterations, tolerance, damping, _MIN_DAMPING, _MAX_DAMPING, _SETTLING)
+        search = Search(iterations, tolerance, damping, _MIN_DAMPING, _MAX_DAMPING, _FELT, _SETTLING)
         pose, cost = single_frames.solve_frames(objective, pose, search)
         _check_finite(cost.numpy())
         return pose, shared, cost
@@ -84,6 +87,13 @@ def solve(
         clip = LongClip(objective.mapped(lambda array, one=one: array[one]), smoothness.of_clips(one))
         found.append(descended(clip, pose[one], shared[one]))
     return Pose.concatenate([clip.pose for clip in found]), shared, torch.cat([clip.total for clip in found])
+
+
+def _damping_after(damping: np.ndarray, better: np.ndarray, gain: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Return the damping of the next step: less the better the cost is the quadratic one that was predicted to fall."""
+    share = gain / np.maximum(predicted, np.finfo(float).tiny)
+    factor = np.select([share > 0.75, share > 0.25], [0.1, 0.5], 2.0)
+    return np.where(better, factor * damping, np.maximum(10 * damping, _FELT)).clip(_MIN_DAMPING, _MAX_DAMPING)
 
 
 def _check_finite(cost: np.ndarray) -> None:
@@ -104,23 +114,35 @@ def _descend(
     cost = here.total.cpu().numpy()
     _check_finite(cost)
     done = np.zeros(count, dtype=bool)
+
+    def gained(total: np.ndarray) -> np.ndarray:
+        """Return by how much costs have fallen; one clip of a person may lose for the others to gain more."""
+        return np.full(count, (cost - total).sum()) if clips.one_person else cost - total
+
     for step_number in steps:
         progress(step_number, steps.stop)
         step = clips.step(here, torch.from_numpy(damping).to(model.device))
         trial = clips.evaluate(model.retract(here.pose, step.frames), here.shared + step.shared)
         # read at once: a GPU waits whenever it is asked
-        trial_cost, trial_failed = torch.stack([trial.total, step.failed.to(trial.total.dtype)]).cpu().numpy()
-        before, after, solved = cost, trial_cost, trial_failed == 0
-        if clips.one_person:  # one clip may lose for the others to gain more
-            before, after = np.full(count, before.sum()), np.full(count, after.sum())
-            solved = np.full(count, solved.all())
-        better = (after < before) & solved & ~done
-        gain = before - after
-        done |= better & (gain < tolerance * before) & (damping <= _SETTLING)
+        numbers = torch.stack([trial.total, step.predicted, step.failed.to(trial.total.dtype)]).cpu().numpy()
+        trial_cost, predicted, solved = numbers[0], numbers[1], numbers[2] == 0
+        if clips.one_person:
+            predicted, solved = np.full(count, predicted.sum()), np.full(count, solved.all())
+        gain = gained(trial_cost)
+        too_far = ~(gain > 0) & solved & ~done
+        if too_far.any():  # along a curve: half the way may do, and needs no other factorisation
+            way = torch.from_numpy(np.where(too_far, 0.5, 1.0)).to(model.device)
+            pose = model.retract(here.pose, way[:, None, None] * step.frames)
+            trial = clips.evaluate(pose, here.shared + way[:, None] * step.shared)
+            trial_cost = trial.total.cpu().numpy()
+            gain = gained(trial_cost)
+        better = (gain > 0) & solved & ~done
+        before = gained(np.zeros(count))
+        done |= better & ~too_far & (gain < tolerance * before) & (damping <= _SETTLING)
         done |= ~better & (damping >= _MAX_DAMPING)
         # rounding alone can make the last step of a solved clip look worse
         done |= ~better & (np.abs(gain) <= 1e-12 * before)
-        damping = np.where(better, damping / 10, damping * 30).clip(_MIN_DAMPING, _MAX_DAMPING)
+        damping = np.where(too_far & better, damping, _damping_after(damping, better, gain, predicted))
         if better.all():
             here = trial
         elif better.any():
