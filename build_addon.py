@@ -403,7 +403,7 @@ def backend_bundle(target: Path, device: str, python: str) -> int:
     sys.path.insert(0, str(BACKEND.parent))  # pure standard library; nothing needs to be installed for it
     from video2rig.bundling import make_bundle
     from video2rig.errors import Video2RigError
-    from video2rig.installer import Request
+    from video2rig.install_request import Request
 
     name, data = backend_wheel()
     (BUILD / "wheels").mkdir(parents=True, exist_ok=True)

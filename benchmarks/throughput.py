@@ -28,12 +28,14 @@ from typing import Any
 import numpy as np
 from environment import describe
 
-from video2rig.client import Progress, solve
+from video2rig.client import solve
 from video2rig.connection import Connection
+from video2rig.conversation import Call
 from video2rig.errors import Video2RigError
 from video2rig.frames import Frame, VideoSource, fitted, open_video
 from video2rig.link import ServerError
 from video2rig.pipeline import Backend, Pipeline
+from video2rig.progress import Progress
 from video2rig.server import serve
 from video2rig.settings import Settings
 from video2rig.skeleton import Skeleton
@@ -179,7 +181,7 @@ def through(source: VideoSource, connection: Connection) -> float:
             marks.append((time.perf_counter(), progress.done))
 
     try:
-        solve(source, Settings(regression=False), connection, progress=heard, cancelled=threading.Event())
+        solve(source, Settings(regression=False), Call(connection, heard, threading.Event()))
     except ServerError as error:
         if _END not in str(error):
             raise

@@ -10,7 +10,7 @@ from __future__ import annotations
 import bpy
 
 from . import (
-    backend,
+    backend_operators,
     bones_panel,
     command,
     doubt_colours,
@@ -39,7 +39,7 @@ _CLASSES = (
     live_options.VIDEO2RIG_PG_live,
     mapping.VIDEO2RIG_PG_bones,
     preferences.VIDEO2RIG_preferences,
-    *backend.CLASSES,
+    *backend_operators.CLASSES,
     import_video.VIDEO2RIG_OT_import_video,
     import_video.VIDEO2RIG_OT_cancel,
     import_video.VIDEO2RIG_FH_video,

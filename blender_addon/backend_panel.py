@@ -8,8 +8,9 @@ import time
 
 import bpy
 
-from . import backend, worker
-from .core import installation, installer
+from . import backend_operators, backend_state, preferences, worker
+from .core import installation
+from .core.torch_build import DOWNLOAD_SIZE, build_of
 
 _WIDE, _NARROW = 100, 38  # characters of a line in the preferences and in the sidebar
 _LOOK_SECONDS = 1.0  # between two looks at the disk
@@ -18,9 +19,9 @@ _looked: list[tuple[float, tuple[str, str]]] = []
 
 def size_line(device: str) -> str:
     """Return what an installation does and how large it is."""
-    build = installer.build_of(device)
+    build = build_of(device)
     kind = {"cpu": "PyTorch for the CPU", "cuda": "PyTorch for NVIDIA GPUs"}[build]
-    return f"{kind}, the networks, the solver: about {installer.DOWNLOAD_SIZE[build]} to download, outside Blender"
+    return f"{kind}, the networks, the solver: about {DOWNLOAD_SIZE[build]} to download, outside Blender"
 
 
 def draw_missing(layout: bpy.types.UILayout, context: bpy.types.Context) -> bool:
@@ -44,8 +45,8 @@ def draw_missing(layout: bpy.types.UILayout, context: bpy.types.Context) -> bool
     label = {"absent": "Install Backend", "broken": "Repair Backend", "outdated": "Update Backend"}[word]
     row = column.row()
     row.scale_y = 1.4
-    row.operator(backend.VIDEO2RIG_OT_install_backend.bl_idname, text=label, icon="IMPORT")
-    chosen = backend.preferences.of(context)
+    row.operator(backend_operators.VIDEO2RIG_OT_install_backend.bl_idname, text=label, icon="IMPORT")
+    chosen = preferences.of(context)
     said = size_line(chosen.install_device) if word == "absent" else text
     _draw_lines(column, [said], _NARROW)
     if not chosen.bundle:
@@ -57,7 +58,7 @@ def draw_missing(layout: bpy.types.UILayout, context: bpy.types.Context) -> bool
 
 def draw_preferences(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     """Show the backend of this computer: how it stands, what can be done, what is chosen for its installation."""
-    chosen = backend.preferences.of(context)
+    chosen = preferences.of(context)
     word, text = _state(context)
     box = layout.box()
     box.label(text="Backend on This Computer", icon="DESKTOP")
@@ -73,7 +74,7 @@ def draw_preferences(layout: bpy.types.UILayout, context: bpy.types.Context) -> 
             _draw_lines(column, [size_line(chosen.install_device), f"Folder: {installation.default_root()}"], _WIDE)
         if not chosen.bundle:
             _draw_online(column, context, _WIDE)
-        if worker.last is not None and worker.last.title != backend.VIDEO2RIG_OT_test_connection.title:
+        if worker.last is not None and worker.last.title != backend_operators.VIDEO2RIG_OT_test_connection.title:
             _draw_outcome(column, _WIDE)
     choices = box.column()
     choices.enabled = work is None
@@ -84,7 +85,7 @@ def draw_preferences(layout: bpy.types.UILayout, context: bpy.types.Context) -> 
 
 def draw_remote(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     """Show the connection to a remote backend."""
-    chosen = backend.preferences.of(context)
+    chosen = preferences.of(context)
     box = layout.box()
     box.label(text="Connect to a Remote Backend", icon="WORLD")
     column = box.column()
@@ -92,8 +93,8 @@ def draw_remote(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     column.prop(chosen, "connection_file")
     row = column.row()
     row.enabled = bool(chosen.connection_file) and worker.current is None
-    row.operator(backend.VIDEO2RIG_OT_test_connection.bl_idname, icon="LINKED")
-    if worker.last is not None and worker.last.title == backend.VIDEO2RIG_OT_test_connection.title:
+    row.operator(backend_operators.VIDEO2RIG_OT_test_connection.bl_idname, icon="LINKED")
+    if worker.last is not None and worker.last.title == backend_operators.VIDEO2RIG_OT_test_connection.title:
         _draw_outcome(column, _WIDE)
     if chosen.connection_file and not bpy.app.online_access:
         _draw_online(column, context, _WIDE, "Online access is off: only a backend on this computer can be reached")
@@ -111,18 +112,18 @@ def _draw_buttons(layout: bpy.types.UILayout, word: str) -> None:
         "outdated": ("Update", "FILE_REFRESH"),
         "installed": ("Repair", "FILE_REFRESH"),
     }.get(word, ("Install Backend", "IMPORT"))
-    row.operator(backend.VIDEO2RIG_OT_install_backend.bl_idname, text=label, icon=icon)
+    row.operator(backend_operators.VIDEO2RIG_OT_install_backend.bl_idname, text=label, icon=icon)
     if installation.default_root().is_dir():
-        row.operator(backend.VIDEO2RIG_OT_remove_backend.bl_idname, text="Remove", icon="TRASH")
-        row.operator(backend.VIDEO2RIG_OT_show_log.bl_idname, icon="TEXT")
-    row.operator(backend.VIDEO2RIG_OT_doctor.bl_idname, icon="HEART")
+        row.operator(backend_operators.VIDEO2RIG_OT_remove_backend.bl_idname, text="Remove", icon="TRASH")
+        row.operator(backend_operators.VIDEO2RIG_OT_show_log.bl_idname, icon="TEXT")
+    row.operator(backend_operators.VIDEO2RIG_OT_doctor.bl_idname, icon="HEART")
 
 
 def _draw_work(layout: bpy.types.UILayout, work: worker.Work, width: int) -> None:
     progress = work.progress()
     layout.progress(factor=progress.fraction, text="Cancelling" if work.cancelling else progress.stage)
     _draw_lines(layout, textwrap.wrap(progress.line, width)[:2] or [" "], width)
-    layout.operator(backend.VIDEO2RIG_OT_cancel_work.bl_idname, icon="X")
+    layout.operator(backend_operators.VIDEO2RIG_OT_cancel_work.bl_idname, icon="X")
 
 
 def _draw_outcome(layout: bpy.types.UILayout, width: int) -> None:
@@ -154,8 +155,8 @@ def _draw_lines(
 
 
 def _state(context: bpy.types.Context) -> tuple[str, str]:
-    """Return :func:`backend.state`, looked up once a second at most: panels are drawn often."""
+    """Return :func:`backend_state.state`, looked up once a second at most: panels are drawn often."""
     now = time.monotonic()
     if not _looked or now - _looked[0][0] > _LOOK_SECONDS or worker.current is not None:
-        _looked[:] = [(now, backend.state(context))]
+        _looked[:] = [(now, backend_state.state(context))]
     return _looked[0][1]

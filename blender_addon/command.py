@@ -19,7 +19,7 @@ from pathlib import Path
 
 import bpy
 
-from . import backend, exports, job, keyframes, picture, read_rig, take_scene
+from . import backend_commands, exports, job, keyframes, picture, read_rig, take_scene
 from .core import presence, take_files
 from .core import settings as core_settings
 from .core.errors import Cancelled, Video2RigError
@@ -106,7 +106,7 @@ def parser() -> argparse.ArgumentParser:
     _add_server_arguments(convert)
     doctor = commands.add_parser("doctor", help="tell what is installed and whether a solver can be reached")
     _add_server_arguments(doctor)
-    backend.add_commands(commands)
+    backend_commands.add_commands(commands)
     return root
 
 
@@ -132,7 +132,7 @@ def run(argv: Sequence[str]) -> int:
     try:
         if arguments.command in ("convert", "doctor"):
             return convert(arguments, say) if arguments.command == "convert" else doctor(arguments)
-        for line in backend.run_command(arguments):
+        for line in backend_commands.run_command(arguments):
             print(f"video2rig: {line}", flush=True)
         return DONE
     except Cancelled:

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import math
-
 import bpy
 from bpy.props import FloatProperty
 from bpy.types import Operator
@@ -115,15 +113,10 @@ class VIDEO2RIG_OT_reduce_keys(OnTake, Operator):
     bl_label = "Reduce Keys"
 
     tolerance: FloatProperty(  # type: ignore[valid-type]
-        name="Tolerance",
         description="How far a bone may turn away from the motion at any frame. The hips may be off by 5 mm for each "
         "degree",
-        subtype="ANGLE",
-        min=math.radians(0.01),
-        soft_max=math.radians(5.0),
-        max=math.radians(45.0),
-        default=math.radians(0.5),
         options={"SKIP_SAVE"},
+        **options.TOLERANCE,
     )
 
     @classmethod

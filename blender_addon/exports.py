@@ -13,12 +13,11 @@ import bpy
 from . import compat
 from .core.errors import Video2RigError
 
+Rigs = Sequence[bpy.types.Object]
+
 
 class ExportError(Video2RigError):
     """A file that could not be exported."""
-
-
-Rigs = Sequence[bpy.types.Object]
 
 
 def _fbx(rigs: Rigs, path: Path, first: int, last: int) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 import bpy
 
 from . import held, job, outcome
-from .core.client import Progress
 from .core.errors import Cancelled, Video2RigError
+from .core.progress import Progress
 
 _TICK = 0.1  # seconds
 

@@ -12,18 +12,19 @@ import threading
 from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import bpy
 
 from . import preferences, read_rig
 from .background import Background
-from .core.client import Progress, solve, solve_again
+from .core.client import solve, solve_again
 from .core.connection import Connection
+from .core.conversation import Call
 from .core.errors import Cancelled, Video2RigError
 from .core.frames import VideoSource, open_video
 from .core.launcher import LocalServer, find_backend_command
 from .core.motion import Contact
+from .core.progress import Progress
 from .core.seen import in_one_world
 from .core.settings import Settings
 from .core.skeleton import Skeleton
@@ -92,14 +93,10 @@ class Solve(Background):
     def _solve(self, connection: Connection) -> list[Take]:
         """Have the server solve it."""
 
-    def _common(self) -> dict[str, Any]:
-        """Return what every request of the client takes."""
-        return {
-            "progress": self._report,
-            "cancelled": self._cancelled,
-            "restart": None if self._wanted.remote else lambda: reach(self._wanted),
-            "skeleton": self._skeleton,
-        }
+    def _call(self, connection: Connection) -> Call:
+        """Return this job's call to a server."""
+        restart = None if self._wanted.remote else lambda: reach(self._wanted)
+        return Call(connection, self._report, self._cancelled, restart)
 
     def _report(self, progress: Progress) -> None:
         with self._lock:
@@ -131,7 +128,7 @@ class Job(Solve):
         self.source: VideoSource = open_video(path)
 
     def _solve(self, connection: Connection) -> list[Take]:
-        return solve(self.source, self._settings, connection, **self._common())
+        return solve(self.source, self._settings, self._call(connection), self._skeleton)
 
 
 class Again(Solve):
@@ -161,7 +158,7 @@ class Again(Solve):
                 )
 
     def _solve(self, connection: Connection) -> list[Take]:
-        return [solve_again(self._take, self._settings, connection, contacts=self._contacts, **self._common())]
+        return [solve_again(self._take, self._settings, self._call(connection), self._skeleton, self._contacts)]
 
 
 def reach(wanted: preferences.Wanted) -> Connection:

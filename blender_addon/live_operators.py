@@ -209,7 +209,7 @@ class Recording(job.Solve):
         self.recorded = recorded
 
     def _solve(self, connection: Connection) -> list[job.Take]:
-        return [solve_recorded(self.recorded.recording, self._settings, connection, **self._common())]
+        return [solve_recorded(self.recorded.recording, self._settings, self._call(connection), self._skeleton)]
 
 
 class VIDEO2RIG_OT_solve_recording(FollowJob, Operator):

@@ -34,6 +34,16 @@ _DETECTORS = [
     for title, tooltip in [_TITLES.get(name, (name.replace("_", " ").title(), _ADD))]
 ]
 
+TOLERANCE: dict[str, Any] = {
+    "name": "Tolerance",
+    "subtype": "ANGLE",
+    "min": math.radians(0.01),
+    "soft_max": math.radians(5.0),
+    "max": math.radians(45.0),
+    "default": math.radians(0.5),
+}
+"""What every property that says how far sparse keys may be off has in common; radians."""
+
 
 class VIDEO2RIG_PG_options(PropertyGroup):
     """The choices for the next video."""
@@ -182,14 +192,9 @@ class VIDEO2RIG_PG_options(PropertyGroup):
         default="EVERY",
     )
     key_tolerance: FloatProperty(  # type: ignore[valid-type]
-        name="Tolerance",
         description="How far a bone may turn away from the solved motion at any frame, where keys are sparse. The hips "
         "may be off by 5 mm for each degree",
-        subtype="ANGLE",
-        min=math.radians(0.01),
-        soft_max=math.radians(5.0),
-        max=math.radians(45.0),
-        default=math.radians(0.5),
+        **TOLERANCE,
     )
     match_scene: BoolProperty(  # type: ignore[valid-type]
         name="Match Scene to Video",

@@ -23,6 +23,10 @@ SENSOR = 36.0
 _FLIP = np.diag([1.0, -1.0, -1.0])  # OpenCV looks along +Z with Y down, Blender along -Z with Y up
 
 
+class BackgroundError(Video2RigError):
+    """A video that this Blender cannot show."""
+
+
 class Clock(NamedTuple):
     """How the video's time becomes scene frames."""
 
@@ -80,10 +84,6 @@ def add_camera(scene: bpy.types.Scene, camera: Camera, name: str, collection: bp
     if scene.camera is None:
         scene.camera = obj
     return obj
-
-
-class BackgroundError(Video2RigError):
-    """A video that this Blender cannot show."""
 
 
 def add_background(camera: bpy.types.Object, video: Path, fps: float, duration: float, clock: Clock) -> None:
@@ -157,7 +157,11 @@ def _image(path: Path) -> bpy.types.Image:
 
 
 def _load(video: Path) -> tuple[bpy.types.Image, int]:
-    """Return the video as an image datablock, and the number of its first picture."""
+    """Return the video as an image datablock, and the number of its first picture.
+
+    Raises:
+        BackgroundError: Blender cannot open it, or the folder holds no pictures.
+    """
     if not video.is_dir():
         return _image(video), 1
     pictures = sorted(path for path in video.iterdir() if path.suffix.lower() in bpy.path.extensions_image)
@@ -165,5 +169,6 @@ def _load(video: Path) -> tuple[bpy.types.Image, int]:
         raise BackgroundError(f"{video.name} cannot be shown behind the armature: the folder holds no pictures")
     image = _image(pictures[0])
     image.source = "SEQUENCE"
-    digits = "".join(c for c in pictures[0].stem[len(pictures[0].stem.rstrip("0123456789")) :])
+    stem = pictures[0].stem
+    digits = stem[len(stem.rstrip("0123456789")) :]
     return image, int(digits or 1)

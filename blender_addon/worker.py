@@ -16,7 +16,7 @@ import bpy
 
 from .background import Background
 from .core.errors import Cancelled, Video2RigError
-from .core.installer import Progress
+from .core.install_request import Progress
 
 _TICK = 0.2  # seconds
 _SHOWN_IN = ("PREFERENCES", "VIEW_3D")

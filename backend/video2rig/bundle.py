@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from .errors import Cancelled, Video2RigError
-from .package_index import machine
+from .files import sha256
+from .uv_wheel import machine
 
 FORMAT = 1
 FACTS = "bundle.json"
@@ -106,8 +107,7 @@ def write_facts(folder: Path, python: str, device: str, version: str) -> dict[st
         if path.is_file() and name != FACTS:
             if not _NAME.fullmatch(name):
                 raise BundleError(f"{name} has no place in a bundle")
-            with path.open("rb") as file:
-                files[name] = (path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
+            files[name] = (path.stat().st_size, sha256(path))
     facts = {"format": FORMAT, "machine": machine(), "python": python, "device": device, "version": version}
     facts["files"] = files
     (folder / FACTS).write_text(json.dumps(facts, indent=2), "utf-8")

@@ -10,10 +10,16 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from . import bundle, package_index
+from . import bundle
 from .files import check_writable, replacing
+from .install_request import InstallError, Request
 from .installation import python_of
-from .installer import PYTHONS, WEIGHTS, InstallError, Request, Tools, build_of, check_device, version_of
+from .installer import WEIGHTS
+from .package_index import PYPI, configured
+from .pythons import find_python
+from .torch_build import build_of, check_device
+from .uv_tools import Tools
+from .verification import version_of
 
 # what `video2rig fetch` does, where PyTorch is not installed
 _FETCH = """
@@ -70,11 +76,11 @@ def make_bundle(
 def _fill(
     content: Path, scratch: Path, request: Request, report: Callable[[str], None], cancelled: threading.Event
 ) -> None:
-    indexes = package_index.configured(request.index)
+    indexes = configured(request.index)
     tools = Tools(scratch, indexes, report, cancelled)
     (content / "wheels").mkdir(parents=True)
     tools.prepare(tools.fetch(content / "uv"))
-    python = tools.find_python(request, PYTHONS)
+    python = find_python(tools, request)
     report(f"for Python {python.version}, {python.origin}")
     environment = scratch / "env"
     tools.run("venv", "--no-project", "--no-config", "--python", python.program, environment)
@@ -90,7 +96,7 @@ def _fill(
     )
     text = pins.read_text("utf-8")
     # PyTorch's own index, where uv chose it
-    places = sorted(set(re.findall(r"# from (https?://\S+)", text)) - {indexes.default, package_index.PYPI})
+    places = sorted(set(re.findall(r"# from (https?://\S+)", text)) - {indexes.default, PYPI})
     more = [option for place in places for option in ("--extra-index-url", place)]
     tools.program(
         [

@@ -56,6 +56,9 @@ class Camera:
         Args:
             width, height: Size of the video, pixels.
             field_of_view: Angle across the longer side, radians.
+
+        Raises:
+            CameraError: The angle gives no positive focal length, or the video has no size.
         """
         focal = max(width, height) / 2 / np.tan(field_of_view / 2)
         return cls(width, height, focal, np.array([(width - 1) / 2, (height - 1) / 2]), np.eye(3), np.zeros(3))
@@ -72,7 +75,14 @@ class Camera:
         return self.focal * local[..., :2] / depth + self.center
 
     def placed(self, rotation: np.ndarray, translation: np.ndarray) -> Camera:
-        """Return the same optics elsewhere: ``X_camera = rotation @ X_world + translation``."""
+        """Return the same optics elsewhere: ``X_camera = rotation @ X_world + translation``.
+
+        Args:
+            rotation: [3, 3]. translation: [3] metres.
+
+        Raises:
+            CameraError: They have other shapes, or hold what is not finite.
+        """
         return Camera(self.width, self.height, self.focal, self.center, rotation, translation)
 
     def to_json(self) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A program that is run for its lines: read as they come, ended together with all that it started."""
+"""A program that is run for what it says: read as it comes, ended together with all that it started."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from .errors import Cancelled, Video2RigError
 
 TERM_SECONDS = 3.0
 """Between asking a program to end and ending it."""
+
+OUTPUT_SECONDS = 30.0
+"""For a program that is asked for a line or two, as its version."""
 
 NO_CONSOLE = 0x08000200 if sys.platform == "win32" else 0
 """CREATE_NO_WINDOW and CREATE_NEW_PROCESS_GROUP."""
@@ -95,6 +98,23 @@ def run(
     except BaseException:
         end_tree(process)
         raise
+
+
+def output(command: Sequence[str]) -> str:
+    """Return what a program says on its standard output; "" where it cannot be run, fails or does not end in time."""
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=OUTPUT_SECONDS,
+            env=clean_environment(),
+            stdin=subprocess.DEVNULL,
+            creationflags=NO_CONSOLE,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def end_tree(process: subprocess.Popen[bytes]) -> None:

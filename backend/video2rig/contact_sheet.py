@@ -41,7 +41,8 @@ def telling_frames(people: Mapping[int, Keypoints]) -> list[int]:
 
 
 def point_on(keypoints: Keypoints, frame: int) -> tuple[float, float]:
-    """Return a point on a person in a frame that shows them: the middle of the torso, or of what was seen of it."""
+    """Return a point on a person in a frame that shows them, (x, y) in pixels: the middle of the torso, or of what was
+    seen of it, or else of the person."""
     names = [keypoints.names.index(name) for name in _TORSO]
     seen = keypoints.confidence[frame] > 0
     torso = [k for k in names if seen[k]] or np.flatnonzero(seen).tolist()

@@ -14,7 +14,8 @@ from typing import Any
 from . import __version__
 from .connection import Connection, ConnectionFileError, default_path
 from .errors import Video2RigError
-from .link import Unreachable, probe
+from .greeting import probe
+from .link import Unreachable
 
 PACKAGES = ("torch", "numpy", "scipy", "roma", "tflite", "opencv-python-headless", "pyzmq")
 STAND_INS = {"opencv-python-headless": ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")}

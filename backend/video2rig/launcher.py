@@ -15,8 +15,9 @@ from typing import IO
 from .child import FOREIGN, NO_CONSOLE
 from .connection import ENVIRONMENT, Connection, ConnectionFileError, default_path
 from .errors import Video2RigError
+from .greeting import probe
 from .installation import find_installed
-from .link import ServerError, Unreachable, probe
+from .link import ServerError, Unreachable
 from .parent import is_running
 
 COMMAND = "VIDEO2RIG_COMMAND"

@@ -4,17 +4,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from . import __version__
 from .connection import Connection
 from .errors import Video2RigError
-from .wire import MAX_RESULT_HEADER_BYTES, MAX_RESULT_PART_BYTES, PROTOCOL, Limits, Message, WireError, decode, encode
+from .wire import MAX_RESULT_HEADER_BYTES, MAX_RESULT_PART_BYTES, Message, WireError, decode, encode
 
 CONTROL, FRAMES = "control", "frames"
 
@@ -55,18 +53,6 @@ class ServerError(Video2RigError):
 
 class Unreachable(Video2RigError):
     """No server answers, or the connection to it was lost: worth another try."""
-
-
-class Welcome(NamedTuple):
-    """A server's answer to hello."""
-
-    package: str
-    device: str
-    credit: int
-    limits: Limits
-    sessions: int
-    latency: float
-    """Seconds from hello to welcome, on a connection that stands."""
 
 
 class Link:
@@ -216,52 +202,6 @@ class Pulse:
         if now >= self._next and self._asked is None:
             self._link.send(CONTROL, encode("ping", session=self._session))
             self._asked, self._next = now, now + self._timing.ping
-
-
-def greet(link: Link, timeout: float, stop: Callable[[], bool] = lambda: False) -> Welcome:
-    """Say hello and return the welcome.
-
-    Raises:
-        Unreachable: No answer in so many seconds, or `stop` returned true.
-        ServerError: The server refuses this client or its version.
-        WireError: What answers is no server of ours.
-    """
-    endpoint = link.connection.control_endpoint
-    if link.connection.protocol != PROTOCOL:
-        raise ServerError(
-            f"the server at {endpoint} speaks protocol {link.connection.protocol} (video2rig "
-            f"{link.connection.version}), this client protocol {PROTOCOL} (video2rig {__version__}); "
-            "install the same version on both sides",
-            "version",
-        )
-    deadline = time.monotonic() + timeout
-    sent = time.monotonic()
-    link.send(CONTROL, encode("hello", package=__version__))
-    while time.monotonic() < deadline and not stop():
-        for message in link.poll(0.1):
-            if message.type == "error":
-                raise ServerError(message["message"], message["code"])
-            if message.type == "welcome":
-                return Welcome(
-                    message["package"],
-                    message["device"],
-                    message["credit"],
-                    Limits.from_json(message["limits"]),
-                    message["sessions"],
-                    time.monotonic() - sent,
-                )
-    raise Unreachable(f"the server at {endpoint} does not answer; start one with `video2rig serve`")
-
-
-def probe(connection: Connection, timeout: float = 3.0) -> Welcome:
-    """Ask a server whether it is there; the latency is that of a second round trip, without the handshake.
-
-    Raises:
-        Unreachable, ServerError, WireError: See :func:`greet`.
-    """
-    with Link(connection) as link:
-        greet(link, timeout)
-        return greet(link, timeout)
 
 
 def _drain(socket: zmq.Socket[bytes]) -> list[Message]:

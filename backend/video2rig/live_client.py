@@ -9,15 +9,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .errors import Video2RigError
-from .link import CONTROL, FRAMES, Link, Pulse, ServerError, Timing, Unreachable, greet
+from .greeting import free, greet
+from .link import CONTROL, FRAMES, Link, Pulse, ServerError, Timing, Unreachable
 from .live_source import LiveSource
 from .recording import Sight
 from .settings import Settings
 from .skeleton import Skeleton
 from .wire import Message, WireError, encode
 
-_FREE_SECONDS = 2.0
 _LOOK = 0.004
 """Seconds between two looks for a newer picture while there is credit for one."""
 
@@ -180,17 +179,9 @@ class _Stream:
             pulse.beat(self._sent)
 
     def free(self) -> None:
-        """Free the server's session, as well as can be; a server that does not hear it frees it when idle."""
-        if not self._session:
-            return
-        try:
-            self._link.send(CONTROL, encode("cancel", session=self._session))
-            deadline = time.monotonic() + _FREE_SECONDS
-            while time.monotonic() < deadline:
-                if any(message.type in ("cancelled", "error") for message in self._link.poll(0.1)):
-                    return
-        except Video2RigError:
-            return
+        """Free the server's session, if there is one."""
+        if self._session:
+            free(self._link, self._session)
 
     def _send(self) -> bool:
         picture = self._source.newest(self._number)

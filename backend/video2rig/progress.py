@@ -35,9 +35,10 @@ class Teller:
         frames: How many frames the video has, as far as is known.
     """
 
-    _SPAN = 15.0
+    _SPAN = 15.0  # seconds over which the rate is taken
 
     def __init__(self, report: Callable[[Progress], None], frames: int) -> None:
+        """Tell nothing yet. report: Gets the progress. frames: As far as is known; 0 where it is not."""
         self._report = report
         self.frames = frames
         self._stage, self._total = "", 0

@@ -48,7 +48,7 @@ class Recording:
         self._sights: list[Sight] = []
 
     def add(self, sight: Sight | None, time: float) -> None:
-        """Take the next frame; None is one that shows nobody."""
+        """Take the next frame, whose time is in seconds; no sight is one that shows nobody."""
         if sight is None:
             count = len(KEYPOINT_SETS[self.keypoint_set])
             sight = Sight(time, np.full((count, 2), np.nan), np.zeros(count), np.full((count, 3), np.nan))
@@ -60,7 +60,7 @@ class Recording:
 
     @property
     def seconds(self) -> float:
-        """From the first frame to the last."""
+        """From the first frame to the last; 0 where there is none."""
         with self._lock:
             return self._sights[-1].time - self._sights[0].time if self._sights else 0.0
 

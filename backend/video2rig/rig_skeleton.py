@@ -45,10 +45,7 @@ SIDES = ("left", "right")
 REQUIRED = ("pelvis",) + tuple(
     f"{side}_{role}" for role in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist") for side in SIDES
 )
-"""Roles without which a rig cannot be solved."""
-
-OPTIONAL = (*SPINE, "neck", "head", *(f"{side}_{role}" for role in ("clavicle", "toes") for side in SIDES))
-"""Roles that a rig may lack: their joints then do not turn."""
+"""Roles without which a rig cannot be solved. The joints of others that it lacks do not turn."""
 
 ROLES = default_human().roles
 """All of them, parents before children."""

@@ -43,7 +43,7 @@ class RomProfile:
     """A named set of ranges of motion.
 
     Attributes:
-        name: One of :func:`profile_names`. title, about: What a user reads.
+        name: One of :data:`settings.ROM_PROFILES`. title, about: What a user reads.
         joints: Range of each role, without its side; roles that are absent are not spoken of.
     """
 
@@ -51,11 +51,6 @@ class RomProfile:
     title: str
     about: str
     joints: dict[str, JointRange]
-
-
-def profile_names() -> tuple[str, ...]:
-    """Return the names of the profiles, the default first."""
-    return ROM_PROFILES
 
 
 @cache

@@ -17,7 +17,8 @@ from typing import Any
 from .access import read_keys
 from .connection import Connection, ConnectionFileError, default_path, is_loopback
 from .errors import Video2RigError
-from .link import Unreachable, probe
+from .greeting import probe
+from .link import Unreachable
 from .parent import is_running
 from .seen import Seen
 from .served import AnsweringPipeline, PipelineFactory, SolvingPipeline

@@ -95,6 +95,16 @@ class Session:
         turns: Turns,
         post: Post,
     ) -> None:
+        """Check what the client asks for, and start the worker.
+
+        Args:
+            name: The secret name. settings: What the user chose. video, skeleton, seen: As the message that opens a
+                session has them. factory: Makes the pipeline. limits: Of the server. turns: Shared by its sessions.
+            post: Gives messages to the thread that owns the sockets.
+
+        Raises:
+            Refusal: The video, the skeleton or what was seen is not what it should be.
+        """
         self.name = name
         self.peers: dict[str, bytes] = {}
         self.credit, self.most_frames = self._bounds(limits)

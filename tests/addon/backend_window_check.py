@@ -20,7 +20,7 @@ from pathlib import Path
 import bpy
 
 sys.path.insert(0, str(Path(__file__).parent))
-from window_driver import PACKAGE, box_of, install, module, picture, run, show_panel, sidebar
+from window_driver import PACKAGE, box_of, install, module, picture, run, say, show_panel, sidebar
 
 ZIP, PYTHON, FOLDER = sys.argv[sys.argv.index("--") + 1 :][:3]
 PATIENCE = 900.0  # seconds for an installation
@@ -50,7 +50,7 @@ def shoot(name: str, panel: int | None = None) -> None:
 def steps() -> Iterator[Callable[[], bool] | float]:
     """Yield either seconds to wait, or a condition to wait for."""
     install(ZIP)
-    backend, worker = module("backend"), module("worker")
+    state, operators, worker = module("backend_state").state, module("backend_operators"), module("worker")
     installation, job = module("core.installation"), module("job")
     chosen = module("preferences").of(bpy.context)
     chosen.install_device, chosen.python = "cpu", PYTHON
@@ -60,7 +60,7 @@ def steps() -> Iterator[Callable[[], bool] | float]:
     yield from show_panel()
     yield 1.0
     shoot("install_panel", 378)
-    assert backend.state(bpy.context)[0] == "absent"
+    assert state(bpy.context)[0] == "absent"
 
     assert not bpy.app.online_access
     try:
@@ -68,7 +68,7 @@ def steps() -> Iterator[Callable[[], bool] | float]:
         raise AssertionError("it installed while Blender is set to stay offline")
     except RuntimeError as error:
         assert "stay offline" in str(error), error
-    print("CHECK offline: refused in words", flush=True)
+    say("offline: refused in words")
     yield from show_preferences()
     shoot("preferences-offline")
     bpy.context.preferences.system.use_online_access = True
@@ -83,15 +83,15 @@ def steps() -> Iterator[Callable[[], bool] | float]:
     bpy.ops.video2rig.cancel_work()
     yield lambda: worker.current is None
     assert installation.find_installed() is None and not list(root.glob("env-*")), "cancelling left something"
-    print("CHECK cancelled:", worker.last.lines, flush=True)
+    say("cancelled:", worker.last.lines)
 
     bpy.ops.video2rig.install_backend("INVOKE_DEFAULT")
     yield lambda: worker.current is not None and worker.current.progress().fraction > 0.2
     shoot("both-running")
     yield lambda: worker.current is None
     assert not worker.last.error, worker.last.error
-    assert backend.state(bpy.context)[0] == "installed"
-    print("CHECK installed:", worker.last.lines, flush=True)
+    assert state(bpy.context)[0] == "installed"
+    say("installed:", worker.last.lines)
     chosen.python = ""
     yield 1.5
     shoot("preferences-installed")
@@ -100,9 +100,9 @@ def steps() -> Iterator[Callable[[], bool] | float]:
     yield lambda: worker.current is None
     yield 1.0
     shoot("doctor")
-    report = bpy.data.texts[backend.REPORT].as_string()
+    report = bpy.data.texts[operators.REPORT].as_string()
     assert "all is well" in report, report
-    print("CHECK doctor: all is well", flush=True)
+    say("doctor: all is well")
     window, _ = area_of("PREFERENCES")
     for value in ("PRESS", "RELEASE"):
         window.event_simulate(type="ESC", value=value, x=window.width // 2, y=window.height // 2)
@@ -115,7 +115,7 @@ def steps() -> Iterator[Callable[[], bool] | float]:
     assert not worker.last.error and server.control_endpoint in worker.last.lines[0], worker.last.error
     yield 1.5
     shoot("connection")
-    print("CHECK connection:", worker.last.lines, flush=True)
+    say("connection:", worker.last.lines)
     chosen.connection_file = ""
 
     window, area = area_of("VIEW_3D")
@@ -135,7 +135,7 @@ def steps() -> Iterator[Callable[[], bool] | float]:
         yield 0.3
     yield lambda: worker.last is not None and worker.last.title == "The removal"
     assert not root.exists(), f"{root} is still there"
-    print("CHECK removed: nothing of it is left", flush=True)
+    say("removed: nothing of it is left")
 
 
 run(steps(), PATIENCE)

@@ -12,9 +12,7 @@ folder. The pictures that FOLDER gets are those of docs/images. Exit code 0 if a
 from __future__ import annotations
 
 import sys
-import traceback
 from pathlib import Path
-from typing import Any
 
 import bpy
 
@@ -29,32 +27,14 @@ from window_driver import (
     module,
     picture,
     run,
+    say,
     show_panel,
     sidebar,
+    unfold,
     window,
 )
 
 ZIP, TAKE, VIDEO, FOLDER = sys.argv[sys.argv.index("--") + 1 :][:4]
-_wrong: list[str] = []
-
-
-def say(text: str, *what: object) -> None:
-    print("CHECK", text, *what, flush=True)
-
-
-def unfold(panel: type) -> None:
-    """Open a panel that is folded at first, and note what goes wrong while it is drawn."""
-    drawn = panel.draw
-
-    def draw(self: Any, context: bpy.types.Context) -> None:
-        try:
-            drawn(self, context)
-        except Exception:
-            _wrong.append(traceback.format_exc())
-
-    bpy.utils.unregister_class(panel)
-    panel.bl_options, panel.draw = set(), draw  # type: ignore[attr-defined]
-    bpy.utils.register_class(panel)
 
 
 def place() -> bpy.types.Object:
@@ -86,7 +66,7 @@ def taller(area: bpy.types.Area, by: int) -> Steps:
 def steps() -> Steps:
     install(ZIP)
     yield 1.0
-    unfold(module("take_panel").VIDEO2RIG_PT_take)
+    wrong = unfold(module("take_panel").VIDEO2RIG_PT_take)
     rig = place()
     yield from show_panel()
     assert in_view(bpy.ops.video2rig.mark_doubt) == in_view(bpy.ops.video2rig.colour_doubt) == {"FINISHED"}
@@ -128,7 +108,7 @@ def steps() -> Steps:
     assert in_view(bpy.ops.video2rig.colour_doubt) == {"FINISHED"}
     assert not any(bone.color.palette == "CUSTOM" for bone in bpy.context.object.pose.bones)
     yield 1.0
-    assert not _wrong, _wrong[0]
+    assert not wrong, wrong[0]
     say("panel: drawn without errors")
 
 

@@ -20,18 +20,10 @@ import bpy
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-from window_driver import Steps, display, in_view, install, module, picture, press, run, show_panel, view
+from window_driver import Steps, display, in_view, install, module, picture, press, run, say, show_panel, unfold, view
 
 ZIP, VIDEO, FOLDER = sys.argv[sys.argv.index("--") + 1 :][:3]
 PATIENCE = 300.0  # seconds
-
-
-def unfold() -> None:
-    """Open the live part of the panel, which is folded at first."""
-    panel = module("live_panel").VIDEO2RIG_PT_live
-    bpy.utils.unregister_class(panel)
-    panel.bl_options = set()
-    bpy.utils.register_class(panel)
 
 
 def state() -> dict[str, Any]:
@@ -55,7 +47,7 @@ def steps() -> Steps:
     for name in ("Cube", "Light"):
         bpy.data.objects.remove(bpy.data.objects[name])
     in_view(lambda: bpy.ops.ed.undo_push(message="furnished"))
-    unfold()
+    wrong = unfold(module("live_panel").VIDEO2RIG_PT_live)
     yield from show_panel()
     space = view().spaces.active
     space.region_3d.view_distance, space.region_3d.view_location = 5.0, (0.0, 0.0, 0.9)
@@ -69,7 +61,7 @@ def steps() -> Steps:
         press("ESC")
         yield lambda: live.current is None
         assert session.done and state() == before, "Esc changed the scene"
-    print("CHECK Esc: the scene is as it was", flush=True)
+    say("Esc: the scene is as it was")
 
     session = start()
     yield lambda: session.done or session.pace() is not None
@@ -81,7 +73,7 @@ def steps() -> Steps:
     image = display()
     rig = bpy.data.objects["Video2Rig Live"]
     assert rig.animation_data is None and rig.pose.bones[0].location.length > 0
-    print(f"CHECK live: {session.pace()}; {session.status}", flush=True)
+    say(f"live: {session.pace()}; {session.status}")
     yield 1.5
     in_view(bpy.ops.video2rig.live_stop)
     yield lambda: live.current is None
@@ -92,14 +84,14 @@ def steps() -> Steps:
     yield lambda: job.current is None
     action = bpy.data.objects[name].animation_data.action
     take = module("kept").read(action).take
-    print(f"CHECK recorded: {len(take.motion)} frames, {take.motion.times[-1]:.2f} s", flush=True)
+    say(f"recorded: {len(take.motion)} frames, {take.motion.times[-1]:.2f} s")
     assert "Video2Rig Live" not in bpy.data.objects
     yield 1.0
     picture(Path(FOLDER) / "live_take.png")
     in_view(bpy.ops.ed.undo)
     yield 0.5
     assert name not in bpy.data.objects and state()["objects"] == before["objects"], state()
-    print("CHECK undo: one step takes the take back", flush=True)
+    say("undo: one step takes the take back")
 
     chosen = bpy.context.scene.video2rig_live
     chosen.kind = "SCREEN"
@@ -109,7 +101,7 @@ def steps() -> Steps:
     yield 1.0
     seen = session._source.newest()
     assert not session.done and seen is not None and np.std(seen.image) > 5, "the screen was not read"
-    print(f"CHECK screen: {session._source.width}x{session._source.height}, {session._source.taken} pictures")
+    say(f"screen: {session._source.width}x{session._source.height}, {session._source.taken} pictures")
     picture(Path(FOLDER) / "live_screen.png")
     press("ESC")
     yield lambda: live.current is None
@@ -117,8 +109,10 @@ def steps() -> Steps:
     chosen.kind, chosen.camera = "CAMERA", 97
     session = start()
     yield lambda: live.current is None
-    print("CHECK no camera:", session.error, flush=True)
+    say("no camera:", session.error)
     assert "camera 97" in str(session.error)
+    assert not wrong, wrong[0]
+    say("panel: drawn without errors")
 
 
 run(steps(), PATIENCE)

@@ -24,13 +24,14 @@ def prepared(addon: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     """The add-on bringing the fake backend, an empty folder for it, and an index of one folder; the preferences."""
     for name in [name for name in os.environ if name.startswith(("PIP_", "UV_", "VIDEO2RIG_COMMAND"))]:
         monkeypatch.delenv(name)
-    index = addon.core.package_index
+    uv_wheel = addon.core.uv_wheel
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     downloads = ROOT / "build" / "wheels"
     downloads.mkdir(parents=True, exist_ok=True)
-    uv = downloads / index.UV_WHEELS[index.machine()][0]
+    uv = downloads / uv_wheel.UV_WHEELS[uv_wheel.machine()][0]
     if not uv.is_file():
-        index.fetch_uv_wheel(index.configured(), downloads, lambda done, total: None, threading.Event())
+        indexes = addon.core.package_index.configured()
+        uv_wheel.fetch_uv_wheel(indexes, downloads, lambda done, total: None, threading.Event())
     wheels = fill_wheels(tmp_path / "wheels", uv)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -39,8 +40,8 @@ def prepared(addon: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setenv("VIDEO2RIG_CONNECTION", str(tmp_path / "connection.json"))
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     wheel = backend_wheel(tmp_path / "own")
-    monkeypatch.setattr(addon.backend, "wheel", lambda: wheel)
-    addon.backend._checked.clear()  # of another test's wheel, which may be the same, byte by byte
+    monkeypatch.setattr(addon.backend_state, "wheel", lambda: wheel)
+    addon.backend_state._checked.clear()  # of another test's wheel, which may be the same, byte by byte
     chosen = addon.preferences.of(bpy.context)
     chosen.install_device = "cpu"
     chosen.python = os.environ.get("VIDEO2RIG_TEST_PYTHON") or sys.executable
@@ -53,7 +54,7 @@ def prepared(addon: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 def state(addon: Any) -> str:
-    return addon.backend.state(bpy.context)[0]
+    return addon.backend_state.state(bpy.context)[0]
 
 
 def test_install_update_doctor_remove(addon: Any, prepared: Any, tmp_path: Path, monkeypatch: Any) -> None:
@@ -64,14 +65,14 @@ def test_install_update_doctor_remove(addon: Any, prepared: Any, tmp_path: Path,
     assert addon.core.launcher.find_backend_command() == [str(installed.program)]
 
     assert bpy.ops.video2rig.doctor() == {"FINISHED"}
-    report = bpy.data.texts[addon.backend.REPORT].as_string()
+    report = bpy.data.texts[addon.backend_operators.REPORT].as_string()
     assert "all is well" in report and bpy.app.version_string in report and str(installed.program) in report
     assert bpy.ops.video2rig.show_log() == {"FINISHED"}
-    assert "Apache-2.0" in bpy.data.texts[addon.backend.LOG].as_string()
+    assert "Apache-2.0" in bpy.data.texts[addon.backend_operators.LOG].as_string()
 
     newer = backend_wheel(tmp_path / "newer", "9.9.10")
-    monkeypatch.setattr(addon.backend, "wheel", lambda: newer)
-    addon.backend._checked.clear()
+    monkeypatch.setattr(addon.backend_state, "wheel", lambda: newer)
+    addon.backend_state._checked.clear()
     assert state(addon) == "outdated"
     assert bpy.ops.video2rig.install_backend() == {"FINISHED"}
     assert state(addon) == "installed" and addon.core.installation.find_installed().version == "9.9.10"
@@ -128,7 +129,7 @@ def test_what_is_used(addon: Any, prepared: Any, tmp_path: Path) -> None:
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
     prepared.command = str(program)
-    assert addon.backend.state(bpy.context) == ("named", f"Used: {program}")
+    assert addon.backend_state.state(bpy.context) == ("named", f"Used: {program}")
     prepared.command = "/nowhere/video2rig"
     assert state(addon) == "misnamed"
     prepared.connection_file = "/nowhere/connection.json"
@@ -146,9 +147,9 @@ def test_connection(addon: Any, backend: Any, prepared: Any, tmp_path: Path, mon
     prepared.connection_file = str(tmp_path / "connection.json")
     assert bpy.ops.video2rig.test_connection() == {"FINISHED"}
     first, second = addon.worker.last.lines
-    assert "answers in" in first and "an abacus" in second and addon.backend.__version__ in second
+    assert "answers in" in first and "an abacus" in second and addon.backend_tasks.__version__ in second
     assert bpy.ops.video2rig.doctor() == {"FINISHED"}
-    assert "an abacus" in bpy.data.texts[addon.backend.REPORT].as_string()
+    assert "an abacus" in bpy.data.texts[addon.backend_operators.REPORT].as_string()
 
 
 def test_one_work_at_a_time(addon: Any, prepared: Any) -> None:
@@ -178,7 +179,7 @@ def test_blenders_python_is_untouched(addon: Any, prepared: Any) -> None:
     assert importlib.util.find_spec("tinydep") is None
     resources = Path(bpy.utils.resource_path("USER"))
     assert not [path for path in resources.rglob("tinydep*")]
-    wheel = Path(addon.backend.__file__).parent / "environment"
+    wheel = Path(addon.backend_state.__file__).parent / "environment"
     assert [path.name.split("-")[0] for path in wheel.iterdir()] == ["video2rig"]
 
 

@@ -90,7 +90,7 @@ def shown(run: Any) -> Callable[[], bool]:
 
 def sessions(addon: Any) -> int:
     wanted = addon.job.wanted_from_preferences(bpy.context)
-    return addon.core.link.probe(addon.job.reach(wanted)).sessions
+    return addon.core.greeting.probe(addon.job.reach(wanted)).sessions
 
 
 def pose_of(rig: Any) -> dict[str, Any]:

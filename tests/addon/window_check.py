@@ -36,6 +36,7 @@ from window_driver import (
     press,
     region_of,
     run,
+    say,
     show_panel,
     shown,
     sidebar,
@@ -47,10 +48,6 @@ ZIP, VIDEO, FOLDER, *PARTS = sys.argv[sys.argv.index("--") + 1 :]
 NAME = Path(VIDEO).stem
 _HEADER = 26  # pixels from one folded panel to the next
 _KINDS = ("objects", "collections", "armatures", "cameras", "actions", "images", "meshes", "scenes")
-
-
-def say(text: str, *what: object) -> None:
-    print("CHECK", text, *what, flush=True)
 
 
 def photograph(name: str, height: int | None = None) -> None:
@@ -218,9 +215,9 @@ def escape() -> Steps:
     yield over
     assert first.done and first.cancelling
     assert state() == before, "Esc changed the scene"
-    job, link = module("job"), module("core.link")
+    job, greeting = module("job"), module("core.greeting")
     wanted = job.wanted_from_preferences(bpy.context)
-    yield lambda: link.probe(job.reach(wanted)).sessions == 0
+    yield lambda: greeting.probe(job.reach(wanted)).sessions == 0
     say("Esc: the scene is as it was, and the server's session is freed")
 
 

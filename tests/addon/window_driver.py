@@ -41,6 +41,27 @@ def module(name: str) -> Any:
     return importlib.import_module(f"{PACKAGE}.{name}")
 
 
+def say(text: str, *what: object) -> None:
+    """Print what held."""
+    print("CHECK", text, *what, flush=True)
+
+
+def unfold(panel: type) -> list[str]:
+    """Open a panel that is folded at first; return a list that gets what goes wrong while it is drawn."""
+    drawn, wrong = panel.draw, []  # type: ignore[attr-defined]
+
+    def draw(self: Any, context: bpy.types.Context) -> None:
+        try:
+            drawn(self, context)
+        except Exception:
+            wrong.append(traceback.format_exc())
+
+    bpy.utils.unregister_class(panel)
+    panel.bl_options, panel.draw = set(), draw  # type: ignore[attr-defined]
+    bpy.utils.register_class(panel)
+    return wrong
+
+
 def window() -> bpy.types.Window:
     return bpy.context.window_manager.windows[0]
 
@@ -165,7 +186,7 @@ def picture(
         [(norm - 2 * part @ palette.T.astype(np.float32)).argmin(axis=1) for part in np.array_split(pixels, 64)]
     )
     Path(path).write_bytes(_png(nearest.reshape(image.shape[:2]).astype(np.uint8), palette))
-    print("CHECK picture:", path, f"{Path(path).stat().st_size / 1000:.0f} kB", flush=True)
+    say("picture:", path, f"{Path(path).stat().st_size / 1000:.0f} kB")
 
 
 def _png(indices: np.ndarray, palette: np.ndarray) -> bytes:
@@ -194,7 +215,7 @@ def run(steps: Steps, patience: float = PATIENCE) -> None:
                 assert waited < patience, "waited too long"
                 waiting[1] = waited + _TICK
         except StopIteration:
-            print("CHECK all held", flush=True)
+            say("all held")
             _finish(0)
         except BaseException:
             traceback.print_exc()

@@ -12,7 +12,7 @@ from strategies import random_motion, seeds
 from video2rig.bounds import AtBound, find_at_bounds, joint_angles, summary, to_json
 from video2rig.human import default_human
 from video2rig.motion import Motion
-from video2rig.rom_profiles import profile_names
+from video2rig.settings import ROM_PROFILES
 from video2rig.skeleton import EULER_ORDERS, Skeleton
 
 
@@ -30,7 +30,7 @@ def motion_of(skeleton: Skeleton, angles: np.ndarray, times: np.ndarray) -> Moti
     return Motion(skeleton, times, rotations(skeleton, angles), np.zeros((shape[0], 3)), np.ones(shape))
 
 
-@given(seeds, st.sampled_from(profile_names()))
+@given(seeds, st.sampled_from(ROM_PROFILES))
 def test_angles_inside_a_profiles_box_come_back_exactly(seed: int, name: str) -> None:
     human = default_human(rom=name)
     rng = np.random.default_rng(seed)

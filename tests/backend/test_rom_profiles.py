@@ -14,10 +14,11 @@ from video2rig.anatomy import MOTIONS, RIGIFY_ROLES, motion_words, split_role
 from video2rig.human import default_human
 from video2rig.kinematics import joint_positions
 from video2rig.motion import Motion
-from video2rig.rom_profiles import RomError, load_profile, profile_names, with_profile
+from video2rig.rom_profiles import RomError, load_profile, with_profile
+from video2rig.settings import ROM_PROFILES
 from video2rig.skeleton import EULER_ORDERS, Skeleton, blender_finds
 
-names = pytest.mark.parametrize("name", profile_names())
+names = pytest.mark.parametrize("name", ROM_PROFILES)
 
 
 def data(name: str) -> dict:
@@ -26,8 +27,8 @@ def data(name: str) -> dict:
 
 def test_the_profiles_are_the_files() -> None:
     files = {path.name for path in (resources.files("video2rig") / "rom").iterdir()}
-    assert files == {f"{name}.json" for name in profile_names()}
-    assert profile_names()[0] == "clinical"
+    assert files == {f"{name}.json" for name in ROM_PROFILES}
+    assert ROM_PROFILES[0] == "clinical"
 
 
 @names
@@ -156,7 +157,7 @@ def test_roles_that_a_profile_does_not_speak_of_keep_what_they_have() -> None:
     assert np.array_equal(with_profile(nameless, "athlete").rom, human.rom)
 
 
-@given(skeletons(), st.sampled_from(profile_names()))
+@given(skeletons(), st.sampled_from(ROM_PROFILES))
 def test_any_skeleton_takes_a_profile_by_role(skeleton: Skeleton, name: str) -> None:
     roles = ["right_knee" if joint % 2 else "" for joint in range(len(skeleton))]
     limited = with_profile(dataclasses.replace(skeleton, roles=tuple(roles)), name)
@@ -255,7 +256,7 @@ def test_turns_about_a_bone_go_where_their_words_say(role: str, word: str, axis_
 
 
 def test_every_free_axis_of_every_profile_has_a_word() -> None:
-    for name in profile_names():
+    for name in ROM_PROFILES:
         for role, limits in load_profile(name).joints.items():
             named = {motion.axis for motion in MOTIONS[role]}
             free = {axis for axis in range(3) if limits.bounds[axis, 0] < limits.bounds[axis, 1]}

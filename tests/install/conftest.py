@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from fake_backend import ROOT, backend_wheel, fill_wheels
-from video2rig import package_index
-from video2rig.installer import Request
+from video2rig.install_request import Request
+from video2rig.package_index import configured
+from video2rig.uv_wheel import UV_WHEELS, fetch_uv_wheel, machine
 
 
 @pytest.fixture(scope="session")
@@ -16,9 +17,9 @@ def uv_wheel() -> Path:
     """uv's own wheel, downloaded once by the product's own function."""
     folder = ROOT / "build" / "wheels"
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / package_index.UV_WHEELS[package_index.machine()][0]
+    path = folder / UV_WHEELS[machine()][0]
     if not path.is_file():
-        package_index.fetch_uv_wheel(package_index.configured(), folder, lambda done, total: None, threading.Event())
+        fetch_uv_wheel(configured(), folder, lambda done, total: None, threading.Event())
     return path
 
 

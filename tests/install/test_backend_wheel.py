@@ -14,8 +14,10 @@ from pathlib import Path
 
 import build_addon
 
-from video2rig import child, installer, package_index
+from video2rig import child
 from video2rig.installation import program_of, python_of
+from video2rig.package_index import configured
+from video2rig.uv_tools import Tools
 
 
 def test_the_wheel_is_what_pyproject_describes() -> None:
@@ -47,7 +49,7 @@ def test_the_wheel_installs_and_brings_its_weights(alone: None, tmp_path: Path) 
     """Without its dependencies: the program starts, and finds weights in the installation."""
     name, data = build_addon.backend_wheel()
     (tmp_path / name).write_bytes(data)
-    tools = installer.Tools(tmp_path, package_index.configured(), lambda text: None, threading.Event())
+    tools = Tools(tmp_path, configured(), lambda text: None, threading.Event())
     tools.prepare(None)
     tools.run("venv", "--no-project", "--python", sys.executable, tmp_path / "env")
     tools.run("pip", "install", "--python", python_of(tmp_path / "env"), "--no-deps", tmp_path / name)

@@ -12,13 +12,15 @@ from pathlib import Path
 import pytest
 
 from fake_backend import bundled_pip, serve_index
-from video2rig import bundle, installer, package_index
+from video2rig import bundle, torch_build
 from video2rig.bundle import BundleError, fits, open_bundle
 from video2rig.bundling import make_bundle
 from video2rig.errors import Cancelled
 from video2rig.files import FileError
+from video2rig.install_request import InstallError, Request
 from video2rig.installation import find_installed
-from video2rig.installer import InstallError, install
+from video2rig.installer import install
+from video2rig.uv_wheel import machine
 
 
 @pytest.fixture
@@ -80,7 +82,7 @@ def test_a_bundle_for_another_python_or_device(request_of, folder: Path, monkeyp
 
 
 def test_a_gpu_from_a_bundle_without(request_of, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(installer, "has_nvidia_driver", lambda: True)
+    monkeypatch.setattr(torch_build, "has_nvidia_driver", lambda: True)
     with pytest.raises(InstallError, match="a GPU was chosen, but the bundle has the CPU build"):
         install(request_of(bundle=folder, device="cuda"))
 
@@ -122,7 +124,7 @@ def test_damage_is_found(archive: Path, folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["../evil.whl", "wheels/../../evil.whl", "/etc/evil.whl", "wheels/evil.exe"])
 def test_names_that_lead_elsewhere(name: str, tmp_path: Path) -> None:
-    facts = {"format": 1, "machine": package_index.machine(), "python": "3.11", "device": "cpu", "version": "1"}
+    facts = {"format": 1, "machine": machine(), "python": "3.11", "device": "cpu", "version": "1"}
     path = tmp_path / "evil.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("bundle.json", json.dumps(facts | {"files": {name: [4, "0" * 64]}}))
@@ -182,8 +184,6 @@ def test_ranges_of_pythons() -> None:
 def test_the_real_backend(tmp_path: Path) -> None:
     """The real wheel with the index of this machine: $VIDEO2RIG_TEST_INDEX is its address, or empty for its own."""
     import build_addon
-
-    from video2rig.installer import Request
 
     name, data = build_addon.backend_wheel()
     (tmp_path / name).write_bytes(data)

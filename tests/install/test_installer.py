@@ -15,8 +15,9 @@ from types import SimpleNamespace
 import pytest
 
 from fake_backend import ROOT, backend_wheel, make_wheel, serve_index
-from video2rig import child, installer
+from video2rig import index_files, torch_build
 from video2rig.errors import Cancelled
+from video2rig.install_request import InstallError, Progress
 from video2rig.installation import (
     LOG,
     RECORD,
@@ -27,8 +28,9 @@ from video2rig.installation import (
     python_of,
     remove,
 )
-from video2rig.installer import InstallError, Progress, install, needs_update
+from video2rig.installer import install
 from video2rig.launcher import LaunchError, find_backend_command
+from video2rig.verification import doctor_report, needs_update
 
 
 def names(root: Path) -> set[str]:
@@ -54,7 +56,7 @@ def test_installed_and_found(request_of, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("VIDEO2RIG_BACKEND_FOLDER", str(request.root))
     assert default_root() == request.root
     (program,) = find_backend_command()
-    assert installer.doctor(Path(program), "auto")["version"] == "9.9.9"
+    assert doctor_report(Path(program), "auto")["version"] == "9.9.9"
     assert not needs_update(done, request.wheel)
 
 
@@ -128,11 +130,11 @@ def test_absent_weights_are_a_note(request_of, monkeypatch: pytest.MonkeyPatch) 
 def test_a_gpu_that_cannot_be_used_is_an_error(request_of, monkeypatch: pytest.MonkeyPatch) -> None:
     # the GPU's build is large, and this disk may be nearly full
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10**12))
-    monkeypatch.setattr(installer, "has_nvidia_driver", lambda: False)
+    monkeypatch.setattr(torch_build, "has_nvidia_driver", lambda: False)
     with pytest.raises(InstallError, match=r"no NVIDIA driver|macOS"):
         install(request_of(device="cuda"))
     assert not list(request_of().root.glob("env-*"))
-    monkeypatch.setattr(installer, "has_nvidia_driver", lambda: True)
+    monkeypatch.setattr(torch_build, "has_nvidia_driver", lambda: True)
     with pytest.raises(InstallError, match="'cuda' was asked for, but there is none"):
         install(request_of(device="cuda"))
     assert find_installed(request_of().root) is None
@@ -198,7 +200,8 @@ def test_killed_in_the_middle(request_of, wheels: Path, monkeypatch: pytest.Monk
     request = request_of()
     with serve_index(wheels, stall) as address:
         code = (
-            "import sys; from pathlib import Path; from video2rig.installer import Request, install; "
+            "import sys; from pathlib import Path; from video2rig.install_request import Request; "
+            "from video2rig.installer import install; "
             "install(Request(Path(sys.argv[1]), device='cpu', index=sys.argv[2], python=sys.executable, "
             "root=Path(sys.argv[3])))"
         )
@@ -218,7 +221,7 @@ def test_killed_in_the_middle(request_of, wheels: Path, monkeypatch: pytest.Monk
 
 def test_broken_network(request_of, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
-    monkeypatch.setattr(installer.package_index, "TRIES", 1)
+    monkeypatch.setattr(index_files, "TRIES", 1)
 
     def cut(name: str, handler) -> bool:
         if not name.startswith("tinydep"):
@@ -286,108 +289,3 @@ def test_removal_waits_for_an_installation(request_of) -> None:
 def test_a_python_that_will_not_do(request_of, python: str, says: str) -> None:
     with pytest.raises(InstallError, match=says):
         install(request_of(python=python))
-
-
-def test_pythons_in_order(request_of, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The system's, else Blender's own, and never one that is too old."""
-    request = request_of(python="")
-    tools = installer.Tools(
-        tmp_path / "t", installer.package_index.configured(), lambda text: None, threading.Event(), offline=True
-    )
-    (tmp_path / "t").mkdir()
-    tools.prepare(None)
-    monkeypatch.setitem(tools.environment, "PATH", os.path.dirname(os.path.realpath(sys.executable)))
-    assert tools.find_python(request).origin == "of this computer"
-    monkeypatch.setitem(tools.environment, "PATH", str(tmp_path))
-    with pytest.raises(InstallError, match=r"Python >=3\.11,<3\.15 is needed, and this computer has none"):
-        tools.find_python(request)
-    own = tools.find_python(request_of(python="", blender_python=sys.executable))
-    assert own.program == sys.executable and "Blender's own" in own.origin
-    with pytest.raises(InstallError, match=r"Python 3\.99 \(the bundle is for that one\) is needed"):
-        tools.find_python(request_of(python="", blender_python=sys.executable), "==3.99.*")
-
-
-@pytest.mark.skipif(os.name != "posix", reason="makes a shell script")
-def test_a_python_that_uv_fetches(request_of, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Where the system has none, uv is asked for one before Blender's own is taken."""
-    uv = tmp_path / "uv"
-    uv.write_text(
-        f"""#!/bin/sh
-cd "{tmp_path}"
-echo "$*" >> asked
-case "$*" in
-  --version) echo uv 0.99.0 ;;
-  "python install"*) touch fetched ;;
-  "python find"*--managed-python*) test -f fetched && echo "{sys.executable}" ;;
-  *) exit 1 ;;
-esac
-"""
-    )
-    uv.chmod(0o755)
-    monkeypatch.setenv(installer.UV, str(uv))
-    tools = installer.Tools(tmp_path, installer.package_index.Indexes(), lambda text: None, threading.Event())
-    assert "$VIDEO2RIG_UV" in tools.prepare(None)
-    found = tools.find_python(request_of(python="", blender_python="/nowhere/blender/python"))
-    assert (found.program, found.origin) == (sys.executable, "fetched by uv")
-    asked = (tmp_path / "asked").read_text().splitlines()
-    assert [words.split()[1] for words in asked[1:]] == ["find", "find", "install", "find"]
-    assert "--no-managed-python" in asked[1] and str(tmp_path / "python") == tools.environment["UV_PYTHON_INSTALL_DIR"]
-
-
-def test_a_damaged_uv_is_replaced(request_of) -> None:
-    done = install(request_of())
-    (uv,) = done.root.glob("tools/uv-*/uv*")
-    uv.write_text("damaged")
-    assert install(request_of()).problem is None
-    assert uv.stat().st_size > 10**7 and [path.name for path in (done.root / "tools").iterdir()] == [uv.parent.name]
-
-
-def test_which_torch(request_of, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """PyTorch's own index by the device, unless somebody chose an index."""
-
-    def arguments(device: str) -> list[str]:
-        indexes = installer.package_index.configured()
-        return installer.Tools(tmp_path, indexes, lambda text: None, threading.Event()).torch_arguments(device)
-
-    assert arguments("cpu") == []
-    monkeypatch.delenv("PIP_NO_INDEX")
-    monkeypatch.delenv("PIP_FIND_LINKS")
-    monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr(installer, "has_nvidia_driver", lambda: False)
-    assert arguments("cpu") == arguments("auto") == ["--torch-backend", "cpu"]
-    monkeypatch.setattr(installer, "has_nvidia_driver", lambda: True)
-    assert arguments("auto") == arguments("cuda") == ["--torch-backend", "auto"]
-    monkeypatch.setattr(sys, "platform", "darwin")
-    assert arguments("auto") == []
-
-
-@pytest.mark.skipif(os.name != "posix", reason="reads /proc")
-def test_cancelling_ends_the_whole_tree(tmp_path: Path) -> None:
-    code = (
-        "import subprocess, sys, time; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); "
-        "print(p.pid, flush=True); time.sleep(60)"
-    )
-    cancelled, pids = threading.Event(), []
-
-    def line(text: str) -> None:
-        pids.append(int(text))
-        cancelled.set()
-
-    begin = time.monotonic()
-    with pytest.raises(Cancelled):
-        child.run(
-            [sys.executable, "-c", code],
-            folder=tmp_path,
-            environment=child.clean_environment(),
-            line=line,
-            cancelled=cancelled,
-        )
-    assert time.monotonic() - begin < 10
-    from video2rig.parent import is_running
-
-    deadline = time.monotonic() + 5
-    while is_running(pids[0]) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not is_running(pids[0])
-    with pytest.raises(child.ChildError, match="cannot be started"):
-        child.run([tmp_path / "nowhere"], folder=tmp_path, environment={})

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from fake_backend import serve_index
-from video2rig import package_index
+from video2rig import index_files
 from video2rig.errors import Cancelled
-from video2rig.package_index import Indexes, PackageIndexError, configured, fetch_uv_wheel, redacted, unpack_uv
+from video2rig.package_index import Indexes, configured, redacted
+from video2rig.uv_wheel import UV_VERSION, UV_WHEELS, PackageIndexError, fetch_uv_wheel, machine, unpack_uv
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +21,7 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setattr(package_index, "TRIES", 1)
+    monkeypatch.setattr(index_files, "TRIES", 1)
 
 
 def fetch(indexes: Indexes, folder: Path) -> Path:
@@ -74,7 +75,7 @@ def test_uv_from_an_index(style: str, wheels: Path, tmp_path: Path) -> None:
         return False
 
     if style == "json":
-        name = package_index.UV_WHEELS[package_index.machine()][0]
+        name = UV_WHEELS[machine()][0]
         page = json.dumps({"files": [{"filename": name, "url": (wheels / name).as_uri()}]})
         folder = tmp_path / "page"
         folder.mkdir()
@@ -101,7 +102,7 @@ def test_uv_from_folders(wheels: Path, tmp_path: Path) -> None:
     assert fetch(Indexes(no_index=True, find_links=(wheels.as_uri(),)), tmp_path / "b").is_file()
     simple = tmp_path / "simple" / "uv"
     simple.mkdir(parents=True)
-    name = package_index.UV_WHEELS[package_index.machine()][0]
+    name = UV_WHEELS[machine()][0]
     (simple / "index.html").write_text(f'<a href="../../wheels/{name}#sha256=0">{name}</a>')
     assert fetch(Indexes((tmp_path / "simple").as_uri()), tmp_path / "c").is_file()
 
@@ -154,7 +155,7 @@ def test_cancelled(wheels: Path, tmp_path: Path) -> None:
 def test_every_platform_of_the_zip_has_an_installer() -> None:
     import build_addon
 
-    assert set(package_index.UV_WHEELS) == set(build_addon.WHEELS)
-    assert all(f"uv-{package_index.UV_VERSION}-" in name for name, _ in package_index.UV_WHEELS.values())
+    assert set(UV_WHEELS) == set(build_addon.WHEELS)
+    assert all(f"uv-{UV_VERSION}-" in name for name, _ in UV_WHEELS.values())
     if sys.platform == "linux":
-        assert package_index.machine() == build_addon.current_platform()
+        assert machine() == build_addon.current_platform()

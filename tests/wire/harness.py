@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 from fake_server import FakePipeline
 
-from video2rig.client import Progress, Timing, solve
+from video2rig.client import solve
 from video2rig.connection import Connection
+from video2rig.conversation import Call
 from video2rig.frames import Frame, VideoInfo, VideoSource
-from video2rig.link import CONTROL, Link
+from video2rig.link import CONTROL, Link, Timing
+from video2rig.progress import Progress
 from video2rig.settings import Settings
 from video2rig.skeleton import Skeleton
 from video2rig.take import Take
@@ -159,17 +161,8 @@ def run_all(
 ) -> tuple[list[Take], list[Progress]]:
     """Solve, and return everyone's take with all progress."""
     told: list[Progress] = []
-    takes = solve(
-        source,
-        settings or Settings(),
-        connection,
-        progress=told.append,
-        cancelled=cancelled or threading.Event(),
-        restart=restart,
-        timing=timing,
-        skeleton=skeleton,
-    )
-    return takes, told
+    call = Call(connection, told.append, cancelled or threading.Event(), restart, timing)
+    return solve(source, settings or Settings(), call, skeleton), told
 
 
 def assert_same(first: Take, second: Take) -> None:

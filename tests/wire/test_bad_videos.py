@@ -15,6 +15,7 @@ from test_frames import ffmpeg, write_pictures
 from shared_data import SAMPLE, blazepose_files, read_video
 from video2rig import cli
 from video2rig.client import solve
+from video2rig.conversation import Call
 from video2rig.errors import Video2RigError
 from video2rig.frames import open_video
 from video2rig.launcher import LocalServer
@@ -46,13 +47,8 @@ def way(request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFi
         try:
             source = open_video(video)
             told: list[str] = []
-            (take,) = solve(
-                source,
-                Settings(device="cpu"),
-                connection,
-                progress=lambda progress: told.append(progress.notice),
-                cancelled=threading.Event(),
-            )
+            call = Call(connection, lambda progress: told.append(progress.notice), threading.Event())
+            (take,) = solve(source, Settings(device="cpu"), call)
             return take, [line for line in told if line]
         except Video2RigError as error:
             wait_free(connection)

@@ -20,12 +20,14 @@ from harness import (
     wait_free,
 )
 
-from video2rig.client import Progress, ServerError, solve_again
+from video2rig.client import solve_again
 from video2rig.connection import Connection
+from video2rig.conversation import Call
 from video2rig.errors import Cancelled
 from video2rig.human import default_human
-from video2rig.link import FRAMES, Link
+from video2rig.link import FRAMES, Link, ServerError
 from video2rig.motion import Contact
+from video2rig.progress import Progress
 from video2rig.seen import Seen
 from video2rig.settings import Settings
 from video2rig.take import Take, TakeError
@@ -36,8 +38,8 @@ SMOOTH = Settings(smoothing_hz=2.0)
 
 def again(take: Take, connection: Connection, settings: Settings = SMOOTH, **named) -> tuple[Take, list[Progress]]:
     told: list[Progress] = []
-    cancelled = named.pop("cancelled", threading.Event())
-    new = solve_again(take, settings, connection, progress=told.append, cancelled=cancelled, timing=QUICK, **named)
+    cancelled, restart = named.pop("cancelled", threading.Event()), named.pop("restart", None)
+    new = solve_again(take, settings, Call(connection, told.append, cancelled, restart, QUICK), **named)
     return new, told
 
 

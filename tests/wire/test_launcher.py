@@ -13,10 +13,11 @@ from test_connection import connection
 
 from video2rig import doctor
 from video2rig.connection import ENVIRONMENT
+from video2rig.greeting import probe
 from video2rig.installation import ENVIRONMENT as BACKEND_FOLDER
 from video2rig.installation import Installed
 from video2rig.launcher import COMMAND, LaunchError, LocalServer, find_backend_command
-from video2rig.link import Unreachable, probe
+from video2rig.link import Unreachable
 from video2rig.parent import is_running
 
 

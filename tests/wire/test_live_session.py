@@ -15,6 +15,7 @@ from fake_server import SKELETON
 from harness import PATIENCE, QUICK, CuttingProxy, ServerProcess, session_count
 
 from video2rig.client import solve_recorded
+from video2rig.conversation import Call
 from video2rig.errors import Video2RigError
 from video2rig.link import CONTROL, FRAMES, Link, ServerError, Unreachable
 from video2rig.live_client import Answered, Began, stream_live
@@ -136,9 +137,8 @@ def test_a_server_that_dies_ends_it_with_a_clear_line(start_server: Callable[...
         stream(server.connection, stage)
     recorded = recording(stage)
     # what was seen until then is solved by another server
-    take = solve_recorded(
-        recorded, Settings(), start_server().connection, progress=lambda progress: None, cancelled=threading.Event()
-    )
+    call = Call(start_server().connection, lambda progress: None, threading.Event())
+    take = solve_recorded(recorded, Settings(), call)
     assert len(take.motion) == len(recorded) > 10 and take.keypoints.seen().all()
     assert take.motion.provenance["live"] and take.motion.provenance["weights"] == {"abacus": {"beads": "0" * 64}}
     assert np.allclose(take.motion.times, [a.time - stage.answers[0][1].time for _, a in stage.answers])

@@ -18,12 +18,15 @@ from harness import session_count
 from test_frames import ffmpeg
 
 from shared_data import SAMPLE, blazepose_files
-from video2rig.client import Progress, probe, solve, solve_again
+from video2rig.client import solve, solve_again
 from video2rig.connection import Connection
+from video2rig.conversation import Call
 from video2rig.errors import Cancelled
 from video2rig.frames import VideoSource, open_video
+from video2rig.greeting import probe
 from video2rig.launcher import LocalServer
 from video2rig.pipeline import Backend, Pipeline, solve_seen
+from video2rig.progress import Progress
 from video2rig.seen import Seen
 from video2rig.settings import Settings
 from video2rig.take import Take
@@ -82,14 +85,8 @@ def solve_clip(
     cancelled: threading.Event | None = None,
     restart: Callable[[], Connection] | None = None,
 ) -> Take:
-    (take,) = solve(
-        clip,
-        Settings(device="cpu"),
-        connection,
-        progress=tell,
-        cancelled=cancelled or threading.Event(),
-        restart=restart,
-    )
+    call = Call(connection, tell, cancelled or threading.Event(), restart)
+    (take,) = solve(clip, Settings(device="cpu"), call)
     return take
 
 
@@ -113,7 +110,7 @@ def test_everyone_comes_back_in_one_world(real_server: LocalServer, tmp_path: Pa
     """The sample beside itself."""
     path = ffmpeg(tmp_path / "two.mp4", "-i", str(SAMPLE), "-frames:v", "12", "-vf", "split[a][b];[a][b]hstack")
     settings, told = Settings(device="cpu", person="everyone", contacts="off"), []
-    takes = solve(open_video(path), settings, real_server.ensure(), progress=told.append, cancelled=threading.Event())
+    takes = solve(open_video(path), settings, Call(real_server.ensure(), told.append, threading.Event()))
     assert [take.person for take in takes] == [1, 2]
     assert takes[0].camera.to_json() == takes[1].camera.to_json()
     assert all(take.motion.provenance["people"] == 2 and take.keypoints.seen().all() for take in takes)
@@ -130,14 +127,7 @@ def test_a_take_is_solved_again_from_its_keypoints(real_server: LocalServer, und
     take = Take.from_bytes(undisturbed.to_bytes())
     settings, skeleton = Settings(device="cpu", smoothing_hz=3.0, contacts="off"), take.motion.skeleton
     told: list[Progress] = []
-    new = solve_again(
-        take,
-        settings,
-        real_server.ensure(),
-        progress=told.append,
-        cancelled=threading.Event(),
-        skeleton=skeleton,
-    )
+    new = solve_again(take, settings, Call(real_server.ensure(), told.append, threading.Event()), skeleton)
     assert "detecting" not in {progress.stage for progress in told}
     assert new.motion.skeleton.to_json() == skeleton.to_json() and not new.motion.contacts
     before, after = take.motion.provenance, new.motion.provenance

@@ -26,11 +26,11 @@ from harness import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from video2rig.client import ServerError, Unreachable, probe
 from video2rig.connection import Connection
 from video2rig.frames import VideoError
+from video2rig.greeting import probe
 from video2rig.human import default_human
-from video2rig.link import CONTROL, FRAMES, Link
+from video2rig.link import CONTROL, FRAMES, Link, ServerError, Unreachable
 from video2rig.settings import Settings
 from video2rig.wire import PROTOCOL, encode
 

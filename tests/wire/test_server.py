@@ -29,11 +29,13 @@ from harness import (
     wait_free,
 )
 
-from video2rig.client import Progress, ServerError, Unreachable, solve
+from video2rig.client import solve
 from video2rig.connection import Connection
+from video2rig.conversation import Call
 from video2rig.errors import Cancelled
 from video2rig.human import default_human
-from video2rig.link import FRAMES, Link
+from video2rig.link import FRAMES, Link, ServerError, Unreachable
+from video2rig.progress import Progress
 from video2rig.settings import Settings
 from video2rig.take import Take
 from video2rig.wire import encode
@@ -252,7 +254,7 @@ def test_a_lost_connection_is_resumed_where_the_server_stands(start_server, star
     cutter.start()
 
     everyone = Settings(person="everyone")
-    takes = solve(video, everyone, connection, progress=tell, cancelled=threading.Event(), timing=QUICK)
+    takes = solve(video, everyone, Call(connection, tell, threading.Event(), timing=QUICK))
     cutter.join()
     for take, one in zip(takes, expected_all(SyntheticVideo(80), everyone), strict=True):
         assert_same(take, one)

@@ -32,6 +32,9 @@ _MORE = 1.3
 
 _STEPS = 3
 
+_TRUST = 5.0
+"""So many differences the usual smoothness is worth: few frames with little motion must not forbid what follows."""
+
 
 class Frame(NamedTuple):
     """What was seen in one frame.
@@ -94,7 +97,7 @@ class RunningEstimates:
         sequence = self._sequence()
         if self._unknown:
             self.lengths = first_lengths(self._model, sequence.spots, sequence.trust)[0]
-        estimates, pose = estimate(sequence, self.lengths[None], self._smoothing_hz, lambda done, total: None)
+        estimates, pose = estimate(sequence, self.lengths[None], self._smoothing_hz, lambda done, total: None, _TRUST)
         assert pose is not None  # so few frames are solved in one piece
         self._take(estimates, pose[0])
         return pose
@@ -112,7 +115,7 @@ class RunningEstimates:
         smoothness = Smoothness(sequence.times, self.now.weight, self.interval, ORDER, jumping(self._model))
         poses = Pose.concatenate(self._poses).reshape(1, len(self._frames))
         at = Estimating(objective, smoothness, poses, self.now.shared)
-        at = estimate_again(at, self.interval, self._smoothing_hz, self._generator, _STEPS)
+        at = estimate_again(at, self.interval, self._smoothing_hz, self._generator, _STEPS, trust=_TRUST)
         self._take(at.estimates, at.pose.reshape(len(self._frames)))
 
     def _sequence(self) -> Sequence:

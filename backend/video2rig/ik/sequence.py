@@ -148,7 +148,11 @@ def start_frames(sequence: Sequence, lengths: Tensor, frames: slice) -> Pose:
 
 
 def estimate(
-    sequence: Sequence, lengths: Tensor, smoothing_hz: float | None, progress: Progress
+    sequence: Sequence,
+    lengths: Tensor,
+    smoothing_hz: float | None,
+    progress: Progress,
+    trust: float = _ROUGHNESS_TRUST,
 ) -> tuple[Estimates, Pose | None]:
     """Estimate the lengths, noise and smoothness of each person.
 
@@ -157,6 +161,7 @@ def estimate(
         lengths: [B, G] logarithms of the lengths to begin with.
         smoothing_hz: Cut-off of the smoothness, hertz; None estimates that too.
         progress: Called with frames done and their total; may raise to abort.
+        trust: So many differences the usual smoothness is worth against those of the sequence.
 
     Returns:
         The estimates; and the poses [B, T], where the sequence is short enough to be solved in one piece.
@@ -180,7 +185,7 @@ def estimate(
     for round_, steps in enumerate(_ROUND_STEPS):
         progress(round_ * len(sequence) // (len(_ROUND_STEPS) + 1), len(sequence))
         damping = _FIRST_DAMPING if round_ == 0 else NEAR_DAMPING
-        at = estimate_again(at, sequence.interval, smoothing_hz, generator, steps, damping, one_person=not whole)
+        at = estimate_again(at, sequence.interval, smoothing_hz, generator, steps, damping, trust, one_person=not whole)
     if whole:
         return at.estimates, at.pose
     if at.objective.shared is None:
@@ -214,6 +219,7 @@ def estimate_again(
     generator: torch.Generator,
     iterations: int,
     damping: float = NEAR_DAMPING,
+    trust: float = _ROUGHNESS_TRUST,
     *,
     one_person: bool = True,
 ) -> Estimating:
@@ -224,6 +230,7 @@ def estimate_again(
         smoothing_hz: Cut-off of the smoothness, hertz; None estimates that too.
         generator: Draws the sample of the posterior.
         iterations: Steps of the solver. damping: Of the first of them.
+        trust: So many differences the usual smoothness is worth against those of the clips.
         one_person: Whether all clips show the same person; else each shows its own.
     """
     objective, smoothness = at.objective, at.smoothness
@@ -240,7 +247,7 @@ def estimate_again(
     objective = objective.over(with_estimated_noise(objective.evidence, posterior, one_person=one_person))
     if smoothing_hz is None:
         roughness = _roughness(objective.model, interval)
-        weight = smoothness_weights(smoothness, posterior, roughness, _ROUGHNESS_TRUST)
+        weight = smoothness_weights(smoothness, posterior, roughness, trust)
         weight = 1.0 / (1.0 / weight).mean(0, keepdim=True) if one_person else weight
     else:
         weight = _weight_of_cutoff(objective, pose, shared, interval, smoothing_hz, one_person=one_person)

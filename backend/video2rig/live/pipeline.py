@@ -28,7 +28,6 @@ from .world import RunningWorld
 LAG = 2
 """Frames that a pose is behind the newest; see docs/live.md for what other values cost and gain."""
 
-
 _REHEARSED = 28
 """Frames of the rehearsal: more than the live solver's window."""
 
@@ -96,7 +95,7 @@ class LivePipeline:
         self._begun = False
 
     def push(self, image: np.ndarray, time: float, scale: float = 1.0) -> Answer:
-        """Take the next frame: :meth:`see`, then :meth:`solve`."""
+        """Take the next frame: :meth:`see`, then :meth:`solve`, whose arguments and errors these are."""
         keypoints = self.see(image, time, scale)
         return Answer(keypoints, self.solve(keypoints))
 

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
-import sys
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -29,27 +27,6 @@ class Glance(NamedTuple):
     taken: int
     seen: bool
     latency: float
-
-
-class GlanceLine:
-    """A line on a terminal that is written anew, at most a few times a second."""
-
-    def __init__(self) -> None:
-        self._told = -math.inf
-
-    def __call__(self, now: Glance) -> None:
-        if time.monotonic() - self._told < 0.2:
-            return
-        self._told = time.monotonic()
-        rate = (now.frames - 1) / now.seconds if now.seconds > 0 else 0.0
-        who = "" if now.seen else ", nobody in view"
-        text = f"{now.seconds:.1f} s, {rate:.1f} frames/s of {now.taken} pictures, {1e3 * now.latency:.0f} ms behind"
-        print(f"\rlive: {text}{who}          ", end="", file=sys.stderr, flush=True)
-
-    def close(self) -> None:
-        """End the line."""
-        if self._told > -math.inf:
-            print(file=sys.stderr)
 
 
 def record(
