@@ -132,7 +132,7 @@ def place(
         if of.placement.camera:
             notices.append("the camera of this take is gone or was moved; it stays as it is")
         else:
-            notices.append(f"the camera is that of another armature and stays; {armature.name} stands where it would")
+            notices.append(f"no camera was set: {armature.name} stands where the take's camera sees it")
     return action, notices
 
 

@@ -189,7 +189,7 @@ class VIDEO2RIG_OT_colour_doubt(OnTake, Operator):
     Switched off, they have their own colours back; a saved file always has those"""
 
     bl_idname = "video2rig.colour_doubt"
-    bl_label = "Colour Doubt"
+    bl_label = "Colour Unsure Bones"
 
     def _work(self, context: bpy.types.Context, armature: bpy.types.Object, holder: layers.Holder) -> str:
         if is_on(armature):

@@ -55,7 +55,7 @@ class VIDEO2RIG_OT_mark_doubt(OnTake, Operator):
     """Mark where limbs were hardly seen and joints are at the end of their range, as markers of the action"""
 
     bl_idname = "video2rig.mark_doubt"
-    bl_label = "Mark Doubt"
+    bl_label = "Mark Unsure Frames"
 
     def _work(self, context: bpy.types.Context, armature: bpy.types.Object, holder: layers.Holder) -> str:
         count = mark(holder.action)

@@ -67,7 +67,7 @@ class VIDEO2RIG_OT_show_markers(Operator):
     An editor of keys that is open becomes one, else the timeline does"""
 
     bl_idname = "video2rig.show_markers"
-    bl_label = "Show in Action Editor"
+    bl_label = "Show Contact Markers"
     bl_options = {"INTERNAL"}  # noqa: RUF012 Blender wants a set
 
     @classmethod

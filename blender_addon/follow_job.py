@@ -54,16 +54,32 @@ class FollowJob:
         """
         raise NotImplementedError
 
+    def _keep(self, context: bpy.types.Context, takes: list[job.Take]) -> str:
+        """Keep takes that could not be put into the scene, where they are not kept already; return what to tell."""
+        return ""
+
     def _wait(self, context: bpy.types.Context) -> set[str]:
         """Solve and wait for it."""
         outcome.forget()
         try:
             work = self._open(context)
-            self._place(context, work, job.solve_blocking(work, lambda progress: None))
+            takes = job.solve_blocking(work, lambda progress: None)
         except Video2RigError as error:
             self._tell("ERROR", str(error))
             return {"CANCELLED"}
+        try:
+            self._place(context, work, takes)
+        except Video2RigError as error:
+            return self._failed(context, takes, error)
         return {"FINISHED"}
+
+    def _failed(self, context: bpy.types.Context, takes: list[job.Take], error: Exception) -> set[str]:
+        """Tell why takes could not be put into the scene, and keep them."""
+        self._tell("ERROR", job.describe(error))
+        if not (told := self._keep(context, takes)):
+            return {"CANCELLED"}
+        self._tell("WARNING", told)
+        return {"FINISHED"}  # the file has changed: a step to undo
 
     def _start(self, context: bpy.types.Context) -> set[str]:
         """Solve beside Blender's window."""
@@ -101,9 +117,6 @@ class FollowJob:
         self._end(context)
         try:
             takes = work.result()
-            # the window may show another scene by now
-            with self._scene.current(context):
-                self._place(context, work, takes)
         except Cancelled:
             self.report({"INFO"}, "Cancelled; the scene is as it was")  # type: ignore[attr-defined]
             return {"CANCELLED"}
@@ -111,6 +124,12 @@ class FollowJob:
             # whatever went wrong on the worker, the user reads it here and the scene is untouched
             self._tell("ERROR", job.describe(error))
             return {"CANCELLED"}
+        try:
+            # the window may show another scene by now
+            with self._scene.current(context):
+                self._place(context, work, takes)
+        except Exception as error:
+            return self._failed(context, takes, error)
         return {"FINISHED"}
 
     def cancel(self, context: bpy.types.Context) -> None:

@@ -36,7 +36,7 @@ class HeldRig(NamedTuple):
         rig = next((obj for obj in bpy.data.objects if obj.session_uid == self.uid), None)
         # a library override has the name of what it overrides
         if rig is None or all(obj != rig for obj in scene.objects):
-            raise RigError(f"{self.name} was removed while the video was solved; solve it again")
+            raise RigError(f"{self.name} was removed while the video was solved")
         return rig
 
 
@@ -61,7 +61,7 @@ class HeldScene(NamedTuple):
         """
         scene = next((scene for scene in bpy.data.scenes if scene.session_uid == self.uid), None)
         if scene is None:
-            raise RigError(f"the scene {self.name} was removed while the video was solved; solve it again")
+            raise RigError(f"the scene {self.name} was removed while the video was solved")
         layer = scene.view_layers.get(self.layer) or scene.view_layers[0]
         here = scene == context.scene
         with nullcontext() if here else context.temp_override(scene=scene, view_layer=layer):

@@ -12,7 +12,7 @@ import bpy
 from bpy.props import CollectionProperty, StringProperty
 from bpy.types import FileHandler, Operator
 
-from . import held, job, keyframes, limbs, options, read_rig, take_scene
+from . import held, job, keyframes, limbs, options, read_rig, take_scene, unplaced
 from .core.errors import Video2RigError
 from .follow_job import FollowJob
 
@@ -82,6 +82,9 @@ class VIDEO2RIG_OT_import_video(FollowJob, Operator):
         if "RUNNING_MODAL" in begun:
             options.of(context).filepath = self.filepath
         return begun
+
+    def _keep(self, context: bpy.types.Context, takes: list[take_scene.Take]) -> str:
+        return unplaced.keep(context, takes, Path(self.filepath).stem or "take")
 
     def _place(self, context: bpy.types.Context, work: job.Job, takes: list[take_scene.Take]) -> None:
         chosen = options.of(context)

@@ -14,7 +14,7 @@ from typing import Any
 import bpy
 from bpy.types import Operator
 
-from . import job, limbs, live_options, live_rig, live_run, options, outcome, read_rig, take_scene
+from . import job, limbs, live_options, live_rig, live_run, options, outcome, read_rig, take_scene, unplaced
 from .core.client import solve_recorded
 from .core.connection import Connection
 from .core.errors import Video2RigError
@@ -237,15 +237,17 @@ class VIDEO2RIG_OT_solve_recording(FollowJob, Operator):
         if recorded is None:
             raise Video2RigError("nothing was recorded")
         recorded.recording.seen()  # raises where it is too short, or shows nobody
-        if recorded.onto:
-            read_rig.check_unchanged(recorded.onto.found(context.scene), recorded.skeleton)
         wanted = job.wanted_from_preferences(context)
         return Recording(recorded, _settings(context), wanted, recorded.skeleton)
+
+    def _keep(self, context: bpy.types.Context, takes: list[job.Take]) -> str:
+        name, live_run.recorded = _name(takes[0].video["name"]), None
+        return unplaced.keep(context, takes, name)
 
     def _place(self, context: bpy.types.Context, work: Recording, takes: list[job.Take]) -> None:
         recorded, (take,) = work.recorded, takes
         facts = recorded.recording.facts()
-        path = Path(f"Live {Path(facts.pop('name')).stem}")
+        path = Path(_name(facts.pop("name")))
         placed = take_scene.place(
             context,
             takes,
@@ -263,6 +265,11 @@ class VIDEO2RIG_OT_solve_recording(FollowJob, Operator):
             live_run.recorded = None
         told = f"{placed.rigs[0].name}: {len(take.motion)} frames in {facts['duration']:.1f} s, recorded live"
         self.report({"INFO"}, told)
+
+
+def _name(source: str) -> str:
+    """Return what the take of a source's recording is called."""
+    return f"Live {Path(source).stem}"
 
 
 class VIDEO2RIG_OT_forget_recording(Operator):

@@ -115,7 +115,7 @@ class VIDEO2RIG_PG_options(PropertyGroup):
     )
     field_of_view: FloatProperty(  # type: ignore[valid-type]
         name="Field of View",
-        description="Angle across the longer side of the video. 0 takes that of a common phone",
+        description="Angle across the longer side of the video. 0 finds it, beginning at a common phone's",
         subtype="ANGLE",
         min=0.0,
         max=2.6,

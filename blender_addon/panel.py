@@ -50,8 +50,9 @@ class VIDEO2RIG_PT_main(_Sidebar, Panel):
         layout.operator(import_video.VIDEO2RIG_OT_cancel.bl_idname, icon="X")
 
 
+_FILMED = ("height", "field_of_view")
 _SHOWN = (
-    ("height", "field_of_view"),
+    _FILMED,
     ("rom", "contacts", "smoothing_hz", "regression"),
     ("keys", "key_tolerance", "interpolation", "match_scene"),
     ("detector", "device"),
@@ -85,6 +86,10 @@ class VIDEO2RIG_PT_settings(_Sidebar, Panel):
                 # an armature that is there has its own size
                 row.active = chosen.armature == "NEW" or name != "height"
                 row.prop(chosen, name, **({"text": _SHORT[name]} if name in _SHORT else {}))
+            if group == _FILMED:
+                hint = column.row()
+                hint.active, hint.alignment = False, "RIGHT"
+                hint.label(text="0: not known")
         if not chosen.match_scene:
             rate = keyframes.scene_rate(context.scene)
             layout.label(text=f"Keys by time at the scene's {rate:g} fps", icon="TIME")

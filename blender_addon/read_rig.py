@@ -198,10 +198,12 @@ def check_unchanged(rig: bpy.types.Object, solved: Skeleton) -> None:
     try:
         now = skeleton_to_solve(rig)
     except RigError as error:
-        raise RigError(f"{rig.name} was changed while the video was solved; solve it again ({error})") from None
+        raise RigError(f"{rig.name} was changed while the video was solved ({error})") from None
     same = now.names == solved.names and now.parents == solved.parents
     if not same or np.abs(now.rest_matrices() - solved.rest_matrices()).max() > _SAME:
-        raise RigError(f"{rig.name} was changed while the video was solved; solve it again")
+        gone = [name for name in solved.names if name not in now.names and name not in rig.data.bones]
+        what = f" (bones that are gone or renamed: {', '.join(gone[:4])})" if gone else ""
+        raise RigError(f"{rig.name} was changed while the video was solved{what}")
 
 
 def _needed_roles() -> set[str]:

@@ -20,7 +20,7 @@ def draw(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     box = layout.box().column(align=True)
     box.label(text=held.action.name, icon="ACTION" if held.strip is None else "NLA")
     if "device" in made:
-        box.label(text=f"Solved on {made['device']}")
+        box.label(text=f"Solved on {'the CPU' if made['device'] == 'cpu' else made['device']}")
     if layers.holder_of(context.object) is not None:
         row = box.row()
         row.operator_context = "INVOKE_DEFAULT"

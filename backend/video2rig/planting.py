@@ -2,9 +2,10 @@
 """Feet that rest on the floor stand still: legs give way until they do, inside their range of motion.
 
 The solver weighs where feet rest against what the video shows, so that a resting foot still strays by millimetres. Here
-the solved motion is the start, and only legs, and the pelvis's place where legs do not reach, move from it: by each
-frame's smallest change of angles that puts resting heels and toes onto their places and nothing into the floor (damped
-Gauss-Newton, angles clipped to their range). No other joint turns. Before and after a rest the change fades.
+the solved motion is the start, and only legs with their toes, and the pelvis's place where legs do not reach, move from
+it: by each frame's smallest change of angles that puts resting heels and toes onto their places and nothing into the
+floor (damped Gauss-Newton, angles clipped to their range). No other joint turns. Before and after a rest the change
+fades.
 """
 
 from __future__ import annotations
@@ -100,20 +101,30 @@ def _rests(motion: Motion, joints: np.ndarray, places: np.ndarray, standing: np.
                 place = np.median(places[frames, part], axis=0)
                 place[2] = max(place[2], standing[part])
                 found.append(_Rest(part, int(frames[0]), int(frames[-1]), place))
-    for number, heel in enumerate(found):
-        toes = [rest for rest in found if rest.part == heel.part + 1 and SOLES[heel.part].endswith("heel")]
-        if not toes:
-            continue
-        toe = max(toes, key=lambda rest: min(rest.last, heel.last) - max(rest.first, heel.first))
-        both = slice(max(toe.first, heel.first), min(toe.last, heel.last) + 1)
-        if both.stop <= both.start:
-            continue
-        length = np.median(np.linalg.norm(places[both, heel.part] - places[both, toe.part], axis=1))
-        step = heel.place - toe.place
-        level = np.sqrt(max(length**2 - step[2] ** 2, 0.0))
-        place = toe.place + np.append(step[:2] * level / max(float(np.linalg.norm(step[:2])), 1e-9), step[2])
-        found[number] = heel._replace(place=place)
-    return found
+    # the longest rests keep their places; those beside them follow, and those beside these
+    waiting = sorted(found, key=lambda rest: rest.first - rest.last)
+    placed: list[_Rest] = []
+    while waiting:
+        pairs = ((fixed, n) for fixed in placed for n, other in enumerate(waiting) if _together(fixed, other))
+        beside, number = next(pairs, (None, 0))
+        rest = waiting.pop(number)
+        placed.append(rest if beside is None else rest._replace(place=_a_foot_apart(beside, rest, places)))
+    return placed
+
+
+def _together(one: _Rest, other: _Rest) -> bool:
+    """Tell whether heel and toes of one foot rest at the same time."""
+    same_foot = one.part // 2 == other.part // 2 and one.part != other.part
+    return same_foot and one.first <= other.last and other.first <= one.last
+
+
+def _a_foot_apart(fixed: _Rest, other: _Rest, places: np.ndarray) -> np.ndarray:
+    """Return the place [3] of one rest, moved along the floor until a foot's length lies between it and the fixed."""
+    both = slice(max(fixed.first, other.first), min(fixed.last, other.last) + 1)
+    length = np.median(np.linalg.norm(places[both, fixed.part] - places[both, other.part], axis=1))
+    step = other.place - fixed.place
+    level = np.sqrt(max(length**2 - step[2] ** 2, 0.0))
+    return fixed.place + np.append(step[:2] * level / max(float(np.linalg.norm(step[:2])), 1e-9), step[2])
 
 
 def _smooth(share: np.ndarray) -> np.ndarray:
@@ -145,7 +156,7 @@ class _Legs:
         self._motion, self._joints, self._offset = motion, joints, offset
         skeleton = motion.skeleton
         self._ways = [self._way(skeleton, joint) for joint in joints]
-        roles = {f"{side}_{part}" for side in ("left", "right") for part in ("hip", "knee", "ankle")}
+        roles = {f"{side}_{part}" for side in ("left", "right") for part in ("hip", "knee", "ankle", "toes")}
         turning = sorted({joint for way in self._ways for joint in way if skeleton.roles[joint] in roles})
         free = skeleton.free_axes()
         self._variables = [(joint, axis) for joint in turning for axis in range(3) if free[joint, axis]]

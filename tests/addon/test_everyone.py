@@ -57,7 +57,7 @@ def test_one_of_several_has_the_videos_name(addon: Any, backend: Any, empty: Any
 
 
 @pytest.mark.parametrize("last", [1, 2, 3])
-def test_a_failure_with_any_of_them_changes_nothing(
+def test_a_failure_with_any_of_them_changes_nothing_but_that_the_takes_are_kept(
     addon: Any, backend: Any, empty: Any, video: Path, monkeypatch: pytest.MonkeyPatch, last: int
 ) -> None:
     furnish()
@@ -74,7 +74,9 @@ def test_a_failure_with_any_of_them_changes_nothing(
     monkeypatch.setattr(addon.keyframes, "write_motion", breaks)
     with pytest.raises(RuntimeError, match="broke on the way"):
         bpy.ops.video2rig.import_video(filepath=str(video))
-    assert state() == before and len(calls) == last
+    kept = [f"walk person {number}" for number in (1, 2, 3)]
+    assert state() == before | {"actions": kept} and len(calls) == last
+    assert [addon.kept.read(bpy.data.actions[name]).take.person for name in kept] == [1, 2, 3]
 
 
 def test_everyone_on_one_armature_is_refused_before_anything_is_sent(

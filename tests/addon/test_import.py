@@ -110,7 +110,8 @@ def test_failures_change_nothing(
     monkeypatch.setattr(addon.keyframes, "write_motion", breaks)
     with pytest.raises(RuntimeError, match="broke at the last step"):
         bpy.ops.video2rig.import_video(filepath=str(video))
-    assert state() == before
+    assert state() == before | {"actions": ["walk"]}  # what was solved is kept
+    assert addon.kept.is_kept(bpy.data.actions["walk"])
 
 
 def test_cancel_frees_the_session(addon: Any, backend: Callable[..., Path], empty: Any, video: Path) -> None:

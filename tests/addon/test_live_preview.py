@@ -202,6 +202,28 @@ def test_escape_keeps_the_recording_and_solves_nothing(addon: Any, stage: Any) -
     assert not bpy.ops.video2rig.solve_recording.poll()
 
 
+def test_a_recording_for_an_armature_that_is_gone_is_solved_and_kept(
+    addon: Any, stage: Any, empty: Any, human: Any
+) -> None:
+    rig = addon.rig.build_armature(empty, human, "hero", empty.scene.collection)
+    empty.scene.video2rig.armature = "ACTIVE"
+    live = stage().begin()
+    live.pump(shown(live.run))
+    bpy.ops.video2rig.live_record()
+    live.pump(lambda: len(live.run.recording) > 10).escape()
+    count = len(addon.live_run.recorded.recording)
+    bpy.data.objects.remove(rig)
+    with pytest.raises(RuntimeError, match="hero was removed while the video was solved"):
+        bpy.ops.video2rig.solve_recording()
+    assert "what was solved is kept in this file, as Live show" in addon.outcome.told[-1].text
+    assert len(addon.kept.read(bpy.data.actions["Live show"]).take.motion) == count
+    assert not bpy.ops.video2rig.solve_recording.poll()
+    other = addon.rig.build_armature(empty, human, "other", empty.scene.collection)
+    empty.view_layer.objects.active = other
+    assert bpy.ops.video2rig.solve_take(take="Live show") == {"FINISHED"}
+    assert other.animation_data.action.name == "Live show on other"
+
+
 def test_a_dead_server_ends_it_and_another_one_solves_what_was_recorded(addon: Any, stage: Any) -> None:
     live = stage().begin()
     live.pump(shown(live.run))

@@ -63,14 +63,70 @@ def test_bones_that_changed_meanwhile_are_told_and_the_rig_is_left_alone(
 ) -> None:
     before = kept(hero)
     meanwhile(lambda: change(hero))
-    with pytest.raises(RuntimeError, match="hero was changed while the video was solved"):
+    with pytest.raises(RuntimeError, match=r"hero was changed while the video was solved \("):
         bpy.ops.video2rig.import_video(filepath=str(video))
+    assert "what was solved is kept in this file, as walk" in addon.outcome.told[-1].text
     if hero.mode == "EDIT":
         bpy.ops.object.mode_set(mode="OBJECT")
     after = kept(hero)
-    assert {key: after[key] for key in ("action", "actions", "objects", "cameras")} == {
-        key: before[key] for key in ("action", "actions", "objects", "cameras")
+    assert {key: after[key] for key in ("action", "objects", "cameras")} == {
+        key: before[key] for key in ("action", "objects", "cameras")
     }
+    assert sorted(after["actions"]) == sorted([*before["actions"], "walk"])
+
+
+def rename_back(rig: Any) -> None:
+    rig.data.bones["lower leg"].name = "shin.L"
+
+
+def map_by_hand(rig: Any) -> None:
+    from video2rig.human import default_human
+
+    human, names = default_human(), rig.data.video2rig_bones
+    for name, role in zip(human.names, human.roles, strict=True):
+        setattr(names, role, name if name in rig.data.bones else "lower leg")
+    names.kept = True
+
+
+@pytest.mark.parametrize("mend", [rename_back, map_by_hand])
+def test_what_was_solved_is_put_on_the_rig_when_its_bones_are_mended(
+    addon: Any, empty: Any, human: Any, video: Path, backend: Any, monkeypatch: pytest.MonkeyPatch, mend: Any
+) -> None:
+    """Over a real server, twice: nothing of the video is read the second time."""
+    rig = addon.rig.build_armature(empty, human, "hero", empty.scene.collection)
+    empty.scene.video2rig.armature = "ACTIVE"
+    solve = addon.job.solve_blocking
+
+    def solve_then_rename(work: Any, progress: Any) -> Any:
+        takes = solve(work, progress)
+        rename_bone(rig)
+        return takes
+
+    monkeypatch.setattr(addon.job, "solve_blocking", solve_then_rename)
+    with pytest.raises(RuntimeError, match="was changed while the video was solved"):
+        bpy.ops.video2rig.import_video(filepath=str(video))
+    monkeypatch.undo()
+    backend()
+    assert "bones that are gone or renamed: shin.L" in addon.outcome.told[0].text
+    assert rig.animation_data is None or rig.animation_data.action is None
+    take = bpy.data.actions["walk"]
+    assert take.use_fake_user and len(addon.kept.read(take).take.motion) == 24
+    path = str(video.with_name("kept.blend"))
+    bpy.ops.wm.save_as_mainfile(filepath=path)
+    bpy.ops.wm.open_mainfile(filepath=path)
+    rig = bpy.data.objects["hero"]
+    bpy.context.view_layer.objects.active = rig
+    mend(rig)
+    moved = video.with_name("moved.mp4")
+    video.rename(moved)
+    try:
+        assert bpy.ops.video2rig.solve_take(take="walk") == {"FINISHED"}
+    finally:
+        moved.rename(video)
+    assert rig.animation_data.action.name == "walk on hero"
+    knee = "shin.L" if mend is rename_back else "lower leg"
+    keyed = {curve.data_path for curve in addon.compat.fcurves(rig)}
+    assert any(path.startswith(f'pose.bones["{knee}"].rotation') for path in keyed)
 
 
 def test_an_armature_that_is_renamed_meanwhile_is_found(hero: Any, video: Path, meanwhile: Any) -> None:
@@ -92,11 +148,13 @@ def test_another_that_takes_over_its_name_is_not_taken_for_it(
     assert bpy.data.objects["hero"].animation_data is None
 
 
-def test_an_armature_that_is_deleted_meanwhile_is_told(hero: Any, empty: Any, video: Path, meanwhile: Any) -> None:
+def test_an_armature_that_is_deleted_meanwhile_is_told(addon: Any, hero: Any, video: Path, meanwhile: Any) -> None:
     meanwhile(lambda: bpy.data.objects.remove(hero))
     with pytest.raises(RuntimeError, match="hero was removed while the video was solved"):
         bpy.ops.video2rig.import_video(filepath=str(video))
-    assert [action.name for action in bpy.data.actions] == ["idle"] and not bpy.data.cameras
+    # what was solved is there for another armature
+    assert [action.name for action in bpy.data.actions] == ["idle", "walk"] and not bpy.data.cameras
+    assert addon.kept.is_kept(bpy.data.actions["walk"])
 
 
 @pytest.mark.parametrize("mode", ["EDIT", "POSE"])

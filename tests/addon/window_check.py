@@ -178,7 +178,7 @@ def look_at_the_panel() -> Steps:
     chosen = bpy.context.scene.video2rig
     chosen.filepath = VIDEO
     yield from fold("Settings", 163)
-    photograph("panel_settings", 525)
+    photograph("panel_settings", 545)
     yield from fold("Settings", 163)
     bpy.ops.preferences.addon_enable(module="rigify")
     in_view(bpy.ops.object.armature_human_metarig_add)

@@ -19,8 +19,9 @@ from .objective import Objective
 from .smoothness import Smoothness
 from .solver import solve
 
-_GAIN, _GAIN_OF_PIECE = 1e-3, 5e-3
-"""Ways out of local minima are looked for as long as they lower the cost by this share: of clips, and of pieces."""
+_GAIN, _GAIN_OF_PIECE, _MORE_OF_PIECE = 1e-3, 5e-3, 2e-2
+"""Ways out of local minima are looked for as long as they lower the cost by this share of a clip; of a piece, what they
+come to is taken from a share on, and more is looked for from a larger one on."""
 
 NEAR_DAMPING = 1e-6
 """Damping with which a sequence is solved from near its solution."""
@@ -133,7 +134,7 @@ def _lead_pieces(
         fixed = (edge if frames.start else 0, edge if frames.stop < len(doubtful[0]) else 0)
         cost = part.linearise(pose, nothing[one]).cost + smoothness.differences(pose).cost
         clips = _Clips(part, smoothness, pose, nothing[one], cost, fixed)
-        found, _ = _lead(clips, branches, _GAIN_OF_PIECE, lambda done, total: None)
+        found, _ = _lead(clips, branches, _MORE_OF_PIECE, lambda done, total: None)
         return found.pose if float(found.cost) < (1.0 - _GAIN_OF_PIECE) * float(cost) else None
 
     pose, changed = whole.pose, set()
