@@ -155,12 +155,13 @@ def test_a_failure_leaves_the_armature_as_it_was(
     with pytest.raises(RuntimeError, match="broke at the last step"):
         bpy.ops.video2rig.import_video(filepath=str(video))
     if animated:
-        assert kept(rig) == before
+        assert kept(rig) == before | {"actions": ["idle", "walk"]}
         empty.scene.frame_set(3)  # its action still moves it
         assert len(addon.compat.fcurves(rig)) == 3
     else:
-        assert rig.animation_data is None and not bpy.data.actions
+        assert rig.animation_data is None and [action.name for action in bpy.data.actions] == ["walk"]
         assert [tuple(map(tuple, bone.matrix_basis)) for bone in rig.pose.bones] == before
+    assert addon.kept.is_kept(bpy.data.actions["walk"])  # what was solved is not lost
 
 
 def no_armature(rig: Any) -> None:
@@ -209,7 +210,8 @@ def test_an_armature_that_changed_meanwhile_is_left_alone(
     empty.scene.video2rig.armature = "ACTIVE"
     with pytest.raises(RuntimeError, match="hero was changed while"):
         bpy.ops.video2rig.import_video(filepath=str(video))
-    assert sorted(action.name for action in bpy.data.actions) == ["idle"]
+    assert sorted(action.name for action in bpy.data.actions) == ["idle", "walk"]
+    assert addon.kept.is_kept(bpy.data.actions["walk"])
 
 
 def test_the_command_line_takes_an_armature_by_name(

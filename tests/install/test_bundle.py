@@ -8,6 +8,7 @@ import sys
 import threading
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -83,6 +84,7 @@ def test_a_bundle_for_another_python_or_device(request_of, folder: Path, monkeyp
 
 def test_a_gpu_from_a_bundle_without(request_of, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch_build, "has_nvidia_driver", lambda: True)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10**12))
     with pytest.raises(InstallError, match="a GPU was chosen, but the bundle has the CPU build"):
         install(request_of(bundle=folder, device="cuda"))
 
