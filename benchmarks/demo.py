@@ -62,4 +62,7 @@ def _uninstall() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # bpy's libraries may wait for each other for ever while they are unloaded
