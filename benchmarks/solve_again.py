@@ -59,7 +59,7 @@ def apart(one: Take, other: Take) -> str:
     """Return how far two motions are apart, in words."""
     cosine = np.abs((one.motion.rotations * other.motion.rotations).sum(-1)).clip(0, 1)
     angle = np.degrees(2 * np.arccos(cosine))
-    return f"apart {angle.mean():.2f} degrees, 99 % below {np.percentile(angle, 99):.2f}"
+    return f"apart {angle.mean():.2f} degrees, 99 % below {np.percentile(angle, 99):.2f}, at most {angle.max():.1f}"
 
 
 def main() -> int:

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from ..errors import Video2RigError
@@ -24,6 +23,7 @@ from ..skeleton import Skeleton
 from .model import BodyModel, Pose, Sites
 from .running import EvidenceOf, Frame, RunningEstimates, points_in_space
 from .sequence import ORDER
+from .threads import one_thread
 from .to_motion import fill_gaps, local_quaternions
 from .window import WindowSolver
 
@@ -109,7 +109,6 @@ class LiveSolver:
         self.lag = lag
         self._known = RunningEstimates(self.model, evidence_of, smoothing_hz, lengths)
         self._solver = WindowSolver(self.model, evidence_of, window, lag + 1)
-        self._threads = ThreadpoolController()
         self._pending: deque[_Slot] = deque()
         self._track: list[_Slot] = []  # the last frames that show the person
         self._unseen = 0
@@ -148,7 +147,7 @@ class LiveSolver:
             self._unseen = 0
             if self._known.begun:
                 newest = self._solve()
-                with self._threads.limit(limits=1):
+                with one_thread():
                     self._known.add(slot.frame, newest)
         return self._give() if len(self._pending) > self.lag else None
 
@@ -186,7 +185,7 @@ class LiveSolver:
     def _solve(self) -> Pose:
         """Solve the track, of which only the newest frame may be without a pose; return the newest pose [1]."""
         poses = [slot.pose for slot in self._track if slot.pose is not None]
-        with self._threads.limit(limits=1):
+        with one_thread():
             pose, confidence = self._solver([slot.frame for slot in self._track], poses, self._known)
         for number, slot in enumerate(self._track):
             slot.pose, slot.confidence = pose[number : number + 1], confidence[number]
@@ -196,7 +195,7 @@ class LiveSolver:
         """Return the oldest frame that has not been given out."""
         slot = self._pending.popleft()
         if not self._known.begun and self._track and slot is self._track[0]:
-            with self._threads.limit(limits=1):
+            with one_thread():
                 pose = self._known.begin([seen.frame for seen in self._track])
             for number, seen in enumerate(self._track):
                 seen.pose = pose[number : number + 1]
