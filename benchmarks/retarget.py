@@ -150,7 +150,9 @@ def of_video(addon: Any, video: Path) -> None:
         addon.keyframes.write_motion(rig, motion, "take", rate=rate, first=1)
         frames = addon.keyframes.frames_at(motion.times, rate, 1)
         speeds, sunk = feet(rig, motion, frames)
-        slide = f"{np.mean(speeds):.1f} | {np.percentile(speeds, 99):.1f} | {max(speeds):.1f}" if speeds else "- | - | -"
+        slide = (
+            f"{np.mean(speeds):.1f} | {np.percentile(speeds, 99):.1f} | {max(speeds):.1f}" if speeds else "- | - | -"
+        )
         told = addon.mapping.of(rig).family or "by structure"
         whole = bool(np.allclose(frames, np.arange(1, len(frames) + 1)))
         off = f"{1000 * apart(rig, motion, len(frames)):.2f}" if whole else "-"
