@@ -33,6 +33,7 @@ from scipy.ndimage import gaussian_filter1d
 
 import video2rig
 from sample import SAMPLE, score
+from video2rig.body_solving import DEFAULT_FIELD_OF_VIEW
 from video2rig.camera import Camera
 from video2rig.connection import Connection
 from video2rig.frames import fitted, open_video
@@ -51,7 +52,7 @@ from video2rig.markers import Markers
 from video2rig.motion import Motion
 from video2rig.pipeline import Backend
 from video2rig.settings import Settings
-from video2rig.solving import DEFAULT_FIELD_OF_VIEW, solve_keypoints
+from video2rig.solving import solve_keypoints
 from video2rig.take import Take
 
 RATE = 30.0

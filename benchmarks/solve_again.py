@@ -79,7 +79,7 @@ def main() -> int:
         first = timed("first solve", Seen(keypoints, 1, None), settings, video, backend, None)
         body, longer = first.motion.skeleton, max(first.camera.width, first.camera.height)
         settings = dataclasses.replace(settings, field_of_view=2.0 * math.atan(longer / 2 / first.camera.focal))
-        former = Seen.of(first, None, body)
+        former = Seen.of(first, None, first.own_body())
         for label, change in CHANGES.items():
             chosen = dataclasses.replace(settings, **change)  # type: ignore[arg-type]
             fresh = timed(f"{label}, from nothing", Seen(keypoints, 1, None), chosen, video, backend, body)

@@ -95,8 +95,13 @@ def parser() -> argparse.ArgumentParser:
     convert.add_argument(
         "--armature",
         metavar="NAME",
-        help="solve this armature of the open file, with its own proportions and limits, and animate it; "
-        "implies --keep-scene",
+        help="put the motion on this armature of the open file, inside its own limits; implies --keep-scene",
+    )
+    convert.add_argument(
+        "--proportions",
+        choices=core_settings.PROPORTIONS,
+        help="whose proportions the video shows: the person's, measured, so that the armature takes over the pose "
+        "(default), or the armature's, which was built to the person's measures",
     )
     convert.add_argument(
         "--keep-scene",
@@ -161,6 +166,7 @@ def convert(arguments: argparse.Namespace, say: Callable[[str, dict[str, object]
                 "contacts": arguments.contacts,
                 "device": arguments.device,
                 "rom": arguments.rom,
+                "proportions": arguments.proportions,
                 "regression": arguments.regression,
             }.items()
             if value is not None

@@ -155,6 +155,15 @@ class VIDEO2RIG_PG_options(PropertyGroup):
         ],
         default=_DEFAULTS.rom,
     )
+    proportions: EnumProperty(  # type: ignore[valid-type]
+        name="Proportions",
+        description="Whose proportions the video shows, where the motion goes onto an armature that was there before",
+        items=[
+            ("person", "Person's", "The person is measured; the armature takes over the pose, whatever its proportions"),
+            ("armature", "Armature's", "The armature was built to the person's own measures, and is solved as such"),
+        ],
+        default=_DEFAULTS.proportions,
+    )
     regression: BoolProperty(  # type: ignore[valid-type]
         name="Learned Motion",
         description="Let a network that knows how people move tell the rotations that one camera leaves open",
@@ -211,7 +220,7 @@ class VIDEO2RIG_PG_options(PropertyGroup):
         """
         values: dict[str, Any] = {"device": self.device, "rom": self.rom, "contacts": self.contacts}
         values |= {"person": self._who(), "detector": self.detector}
-        values["regression"] = self.regression
+        values |= {"proportions": self.proportions, "regression": self.regression}
         values["smoothing_hz"] = self.smoothing_hz or None
         if self.height > 0:
             values["height"] = self.height * units.metres(self.id_data)

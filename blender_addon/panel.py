@@ -53,7 +53,7 @@ class VIDEO2RIG_PT_main(_Sidebar, Panel):
 _FILMED = ("height", "field_of_view")
 _SHOWN = (
     _FILMED,
-    ("rom", "contacts", "smoothing_hz", "regression"),
+    ("rom", "contacts", "smoothing_hz", "regression", "proportions"),
     ("keys", "key_tolerance", "interpolation", "match_scene"),
     ("detector", "device"),
 )

@@ -48,9 +48,9 @@ def solve_again(
 ) -> Take:
     """Have a server solve the keypoints of a take anew, without the video.
 
-    Which detector saw whom is the take's and stays, whatever the settings say. So does the focal length where a
-    skeleton is given and the settings tell none: it was found together with the proportions. Where the take is one of
-    everyone's in its video, the camera stays as a whole, so that all still stand in one world.
+    Which detector saw whom is the take's and stays, whatever the settings say. So do the person's proportions where a
+    skeleton is given, and the focal length, which was found together with them, where the settings tell none. Where
+    the take is one of everyone's in its video, the camera stays as a whole, so that all still stand in one world.
 
     Args:
         take: What was solved. settings: What the user chose now. call: The server, and the caller's part.
@@ -62,10 +62,13 @@ def solve_again(
         Cancelled, Unreachable, ServerError: See :func:`solve`.
     """
     before = take.motion.provenance
-    cargo = KeypointsCargo(Seen.of(take, contacts, skeleton), video_facts(take))
     settings = as_seen(take, settings)
+    former = None
+    if skeleton is not None:
+        former = take.own_body() if settings.proportions == "person" else take.body()
+    cargo = KeypointsCargo(Seen.of(take, contacts, former), video_facts(take))
     sent = settings
-    if skeleton is not None and settings.field_of_view is None:
+    if former is not None and settings.field_of_view is None:
         longer = max(take.camera.width, take.camera.height)
         sent = dataclasses.replace(settings, field_of_view=2.0 * math.atan(longer / 2 / take.camera.focal))
     new = _solve_one(cargo, sent, skeleton, call)

@@ -17,6 +17,7 @@ import torch
 
 from . import __version__, weights
 from .ahead import READ_AHEAD, ahead
+from .body_solving import StageProgress
 from .contacts import on_frames
 from .detection import Detector, PeopleStream, catalogue
 from .device import resolve_device, set_cpu_threads
@@ -31,7 +32,7 @@ from .regression import Regressor
 from .seen import Seen
 from .settings import MARKED, Settings
 from .skeleton import Skeleton
-from .solving import StageProgress, solve_keypoints
+from .solving import solve_keypoints
 from .take import Take
 from .wire import MAX_PEOPLE, Limits
 
@@ -114,7 +115,8 @@ class Pipeline:
             video: Facts about it: ``width`` and ``height`` in pixels as displayed, ``fps``; all of them are kept in
                 the take.
             backend: The networks.
-            skeleton: What to solve, with its own proportions; None takes the default human and measures the person.
+            skeleton: Of a rig, which takes over the person's pose; None lets the default human have the person's
+                proportions.
 
         Raises:
             SkeletonError: The skeleton lacks a joint that keypoints of the detector sit on.
@@ -262,7 +264,7 @@ class Pipeline:
         return people[:MAX_PEOPLE]
 
     def _provenance(self) -> dict[str, Any]:
-        made = _provenance(self._settings, self._backend, self._skeleton)
+        made = _provenance(self._settings, self._backend)
         return made | {
             "people": 0 if self._stream is None else self._stream.seen(),
             "weights": catalogue.digests(self._settings.detector) | made["weights"],
@@ -282,7 +284,8 @@ def solve_seen(
     Args:
         seen: The keypoints. settings: What the user chose; `detector` and `person` are not used here.
         video: Facts about it. backend: The networks.
-        skeleton: What to solve, with its own proportions; None takes the default human and measures the person.
+        skeleton: Of a rig, which takes over the person's pose; None lets the default human have the person's
+            proportions.
 
     Raises:
         NobodySeen: No frame shows the person.
@@ -296,7 +299,7 @@ def solve_seen(
         seen.keypoints,
         settings,
         dict(video),
-        _provenance(settings, backend, skeleton),
+        _provenance(settings, backend),
         progress,
         skeleton,
         backend.regressor if settings.regression else None,
@@ -307,7 +310,7 @@ def solve_seen(
     )
 
 
-def _provenance(settings: Settings, backend: Backend, skeleton: Skeleton | None) -> dict[str, Any]:
+def _provenance(settings: Settings, backend: Backend) -> dict[str, Any]:
     """Return how a motion is made from keypoints."""
     return {
         "video2rig": __version__,
@@ -316,7 +319,6 @@ def _provenance(settings: Settings, backend: Backend, skeleton: Skeleton | None)
         "device": str(backend.device),
         "weights": {REGRESSOR: weights.digests(REGRESSOR)} if settings.regression else {},
         "settings": settings.to_json(),
-        "proportions": "measured" if skeleton is None else "the armature's own",
     }
 
 

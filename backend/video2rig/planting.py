@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .bounds import joint_angles
+from .contacts import rest_height
 from .ik.time_kernels import solve_each
 from .keypoints import sites
 from .motion import Motion, hemisphere_continuous
@@ -40,7 +41,7 @@ def planted(motion: Motion) -> Motion:
     """Return the motion with the parts of feet that rest at one place, and none below the floor.
 
     A part rests where one of the motion's contacts says so: heels by the ankle's joint, toes by the toes'. Its place is
-    the middle of where it was, and not below the height that it has when standing.
+    the middle of where it was, at the height that it has when standing unless it rests on something higher.
 
     Args:
         motion: In a world whose floor is z = 0, on a skeleton with human roles.
@@ -99,7 +100,7 @@ def _rests(motion: Motion, joints: np.ndarray, places: np.ndarray, standing: np.
         for part in [part for part, joint in enumerate(joints) if motion.skeleton.names[joint] == contact.joint]:
             if len(frames):
                 place = np.median(places[frames, part], axis=0)
-                place[2] = max(place[2], standing[part])
+                place[2] = rest_height(place[2], standing[part])
                 found.append(_Rest(part, int(frames[0]), int(frames[-1]), place))
     # the longest rests keep their places; those beside them follow, and those beside these
     waiting = sorted(found, key=lambda rest: rest.first - rest.last)

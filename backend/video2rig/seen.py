@@ -6,49 +6,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from .camera import Camera
 from .errors import Video2RigError
 from .keypoints import Keypoints
 from .motion import Contact
-from .skeleton import Skeleton
+from .own_body import OwnBody
 from .take import Take
 
 MAX_PERSON = 1 << 20
 MAX_CONTACTS = 10_000
 """Intervals in which feet are said to rest; with them the message that opens a session still fits a server's limit."""
 _LONGEST = 1e7  # seconds
-_SAME = 1e-3
-"""Skeletons whose bones lie and turn nearer to each other than this, metres and parts of unit vectors, are the same."""
 
 
 class ContactsError(Video2RigError):
     """Contacts that were given and cannot be, or that are wanted and were not given."""
-
-
-@dataclass(frozen=True, eq=False)
-class Former:
-    """How the same skeleton moved in the same frames as it was solved before: where to begin.
-
-    Attributes:
-        rotations: [T, J, 4] and root_position: [T, 3] as `Motion` has them. camera: That took the video.
-    """
-
-    rotations: np.ndarray
-    root_position: np.ndarray
-    camera: Camera
-
-    @classmethod
-    def of(cls, take: Take, skeleton: Skeleton) -> Former | None:
-        """Return how a take moved; None where a skeleton is of other bones or proportions than the take's."""
-        own = take.motion.skeleton
-        if (own.names, own.parents) != (skeleton.names, skeleton.parents):
-            return None
-        pairs = (own.offset, skeleton.offset), (own.rest_rotation, skeleton.rest_rotation)
-        if not all(np.allclose(one, other, atol=_SAME) for one, other in pairs):
-            return None
-        return cls(take.motion.rotations, take.motion.root_position, take.camera)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,22 +32,22 @@ class Seen:
         person: The person's number.
         world: The camera over the floor, where others of the same video stand in the same world; None finds it anew.
         contacts: When feet rest, as somebody has marked it; None lets them be found.
-        former: What is to be improved; None searches anew.
+        former: How the person's own body moved as it was solved before, maybe under other settings; None searches
+            anew.
     """
 
     keypoints: Keypoints
     person: int
     world: Camera | None
     contacts: tuple[Contact, ...] | None = None
-    former: Former | None = None
+    former: OwnBody | None = None
 
     @classmethod
-    def of(cls, take: Take, contacts: tuple[Contact, ...] | None = None, skeleton: Skeleton | None = None) -> Seen:
-        """Return what a take was solved from, and where to begin with a skeleton that is as the take's.
+    def of(cls, take: Take, contacts: tuple[Contact, ...] | None = None, former: OwnBody | None = None) -> Seen:
+        """Return what a take was solved from, with what else is known of it now.
 
         Its world stays where it was one of several people's.
         """
-        former = None if skeleton is None else Former.of(take, skeleton)
         return cls(take.keypoints, take.person, take.camera if in_one_world(take) else None, contacts, former)
 
     def header(self) -> dict[str, Any]:
@@ -85,7 +57,7 @@ class Seen:
             "person": self.person,
             "camera": {} if self.world is None else self.world.to_json(),
             "contacts": None if self.contacts is None else contacts_to_json(self.contacts),
-            "former": {} if self.former is None else self.former.camera.to_json(),
+            "former": {} if self.former is None else self.former.header(),
         }
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from .errors import Video2RigError
 from .link import CONTROL, FRAMES
-from .seen import Former, Seen
+from .seen import Seen
 from .served import PipelineFactory
 from .session_checks import (
     MAX_SIDE_OF_SOURCE,
@@ -115,7 +115,7 @@ class Session:
         self.last_heard = time.monotonic()
         self._settings, self._video, self._factory = settings, check_video(video, limits), factory
         self._skeleton = check_skeleton(skeleton, limits)
-        self._asked = check_seen(seen)
+        self._asked = check_seen(seen, limits)
         self._limits, self._turns, self._post = limits, turns, post
         self._queue: queue.Queue[Pushed | Part | None] = queue.Queue()
         self._stop = threading.Event()
@@ -172,7 +172,8 @@ class Session:
 
         Args:
             index: Of the message. arrays: ``positions``, ``confidence``, ``times`` and, for all messages or none,
-                ``world``, as `Keypoints` has them; ``rotations`` and ``root_position`` where a `Former` was announced.
+                ``world``, as `Keypoints` has them; ``rotations`` and ``root_position`` of the `OwnBody` that was
+                announced.
 
         Raises:
             Refusal: They are out of turn, beyond the credit or the limits, or no keypoints.
@@ -181,7 +182,7 @@ class Session:
             return
         if self._asked is None:
             raise Refusal("keypoints", "keypoints came where frames were announced")
-        arrived = check_keypoints(index, arrays, self._asked, self._skeleton)
+        arrived = check_keypoints(index, arrays, self._asked)
         part = arrived.keypoints
         shape = (part.world is not None,)
         if not len(part.times) or (self._shape is not None and self._shape != shape):
@@ -296,8 +297,8 @@ class Session:
         rotations = [part.rotations for part in parts if part.rotations is not None]
         roots = [part.root_position for part in parts if part.root_position is not None]
         if asked.former is not None and rotations and roots:
-            former = Former(np.concatenate(rotations), np.concatenate(roots), asked.former)
-            seen = dataclasses.replace(seen, former=former)
+            frames = {"rotations": np.concatenate(rotations), "root_position": np.concatenate(roots)}
+            seen = dataclasses.replace(seen, former=dataclasses.replace(asked.former, **frames))
         with self._turn(self._turns.solving):
             return self._factory.again(self._settings, self._video, self._skeleton, seen, report)
 

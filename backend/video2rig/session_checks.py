@@ -10,6 +10,7 @@ import numpy as np
 from .camera import Camera, CameraError
 from .keypoints import KEYPOINT_SETS, Keypoints, KeypointsError
 from .motion import Contact
+from .own_body import OwnBody
 from .seen import MAX_PERSON, ContactsError, contacts_from_json
 from .skeleton import Skeleton, SkeletonError
 from .wire import Limits
@@ -37,11 +38,11 @@ class Asked(NamedTuple):
     person: int
     world: Camera | None
     contacts: tuple[Contact, ...] | None
-    former: Camera | None
+    former: OwnBody | None  # without its frames
 
 
 class Part(NamedTuple):
-    """Keypoints of some frames, and how the skeleton was there as it was solved before."""
+    """Keypoints of some frames, and how the person's own body was there as it was solved before."""
 
     keypoints: Keypoints
     rotations: np.ndarray | None
@@ -94,7 +95,7 @@ def check_skeleton(data: dict[str, Any], limits: Limits) -> Skeleton | None:
     return skeleton
 
 
-def check_seen(data: dict[str, Any]) -> Asked | None:
+def check_seen(data: dict[str, Any], limits: Limits) -> Asked | None:
     """Return of whom keypoints are announced; None, for an empty object, announces frames.
 
     Raises:
@@ -113,17 +114,30 @@ def check_seen(data: dict[str, Any]) -> Asked | None:
     try:
         world = None if camera == {} else Camera.from_json(camera)
         marked = None if contacts is None else contacts_from_json(contacts)
-        return Asked(keypoint_set, person, world, marked, None if former == {} else Camera.from_json(former))
+        return Asked(keypoint_set, person, world, marked, None if former == {} else _own_body(former, limits))
     except (CameraError, ContactsError, OverflowError) as error:
         raise Refusal("seen", str(error)) from error
 
 
-def check_keypoints(index: int, arrays: dict[str, np.ndarray], asked: Asked, skeleton: Skeleton | None) -> Part:
+def _own_body(data: Any, limits: Limits) -> OwnBody:
+    """Return the body of a former motion that is announced, of no frame yet.
+
+    Raises:
+        Refusal: There is none, or it is beyond the limits. CameraError: The camera cannot be.
+    """
+    if not isinstance(data, dict) or set(data) != {"skeleton", "camera"} or not isinstance(data["skeleton"], dict):
+        raise Refusal("seen", "seen: former: expected exactly the entries skeleton, camera")
+    skeleton = check_skeleton(data["skeleton"], limits)
+    if skeleton is None:
+        raise Refusal("seen", "seen: former: the skeleton is empty")
+    return OwnBody(skeleton, np.empty((0, len(skeleton), 4)), np.empty((0, 3)), Camera.from_json(data["camera"]))
+
+
+def check_keypoints(index: int, arrays: dict[str, np.ndarray], asked: Asked) -> Part:
     """Return the keypoints of some frames, and the former motion there if one was announced.
 
     Args:
         index: Of the message. arrays: As :meth:`Session.keypoints` has them. asked: What was announced.
-        skeleton: What is to be solved; None is the default human.
 
     Raises:
         Refusal: They are none, beyond the limits, or not what was announced.
@@ -140,16 +154,16 @@ def check_keypoints(index: int, arrays: dict[str, np.ndarray], asked: Asked, ske
     far = np.abs(part.positions[certain]).max(initial=0.0) > MAX_PIXELS
     if far or (part.world is not None and np.abs(part.world[certain]).max(initial=0.0) > MAX_METRES):
         raise Refusal("limit", f"keypoints {index}: one is beyond {MAX_PIXELS:g} pixels or {MAX_METRES:g} m")
-    if asked.former is None or skeleton is None:
+    if asked.former is None:
         return Part(part, None, None)
-    return Part(part, *_former(arrays, len(part.times), len(skeleton)))
+    return Part(part, *_former(arrays, len(part.times), len(asked.former.skeleton)))
 
 
 def _former(arrays: dict[str, np.ndarray], frames: int, bones: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the rotations and root positions of so many frames of a former motion.
 
     Raises:
-        Refusal: They are not those of the skeleton that is to be solved, or cannot be.
+        Refusal: They are not those of the skeleton that was announced, or cannot be.
     """
     rotations, root = (np.asarray(arrays[name]) for name in ("rotations", "root_position"))
     if rotations.shape != (frames, bones, 4) or root.shape != (frames, 3):

@@ -20,9 +20,16 @@ DETECTORS = (
 CONTACT_MODES = ("off", "auto", "always")
 MARKED = "marked"
 """Contacts that somebody has marked, of a take that is solved again."""
+PROPORTIONS = ("person", "armature")
 ROM_PROFILES = ("clinical", "athlete", "kinepose", "opensim")
 
-_CHOICES = {"device": DEVICES, "detector": DETECTORS, "contacts": (*CONTACT_MODES, MARKED), "rom": ROM_PROFILES}
+_CHOICES = {
+    "device": DEVICES,
+    "detector": DETECTORS,
+    "contacts": (*CONTACT_MODES, MARKED),
+    "rom": ROM_PROFILES,
+    "proportions": PROPORTIONS,
+}
 # lower and upper bound, and what a user reads them in: a unit, and how many of them one of ours is
 _DEGREES = ("degrees", 180 / math.pi)
 _RANGES: dict[str, tuple[float, float, tuple[str, float]]] = {
@@ -57,6 +64,8 @@ class Settings:
         contacts: Whether feet that rest on the floor are found and held still: ``"off"``, ``"auto"``, or ``"always"``
             for a person who never leaves the floor; ``"marked"`` where intervals come with a take that is solved again.
         rom: Profile of the joints' ranges of motion, see `rom_profiles.py`.
+        proportions: Whose proportions are seen where an armature is given: ``"person"`` measures the person's and has
+            the armature take over the pose; ``"armature"`` takes the armature's for the person's.
         regression: Whether a network that knows how people move tells the rotations that one camera leaves open.
     """
 
@@ -69,6 +78,7 @@ class Settings:
     tilt: float | None = None
     contacts: str = "auto"
     rom: str = "clinical"
+    proportions: str = "person"
     regression: bool = True
 
     def __post_init__(self) -> None:

@@ -19,7 +19,11 @@ from .errors import Video2RigError
 from .files import replacing
 from .keypoints import Keypoints
 from .motion import Contact, Motion
+from .own_body import OwnBody
 from .skeleton import Skeleton
+
+MEASURED, OF_THE_ARMATURE = "measured", "the armature's own"
+"""What a motion's provenance says of its skeleton's proportions."""
 
 FORMAT = 1
 """Version of the header; raised when a reader of the old one would misread the new one."""
@@ -41,6 +45,8 @@ class Take:
         camera: The camera that the world was placed under.
         video: Facts about the source that a reader may want (file name, frame rate); plain JSON values.
         person: Which person of the video, from 1, in the order of their appearance.
+        own: How the person moved, where the motion is that of a rig with other proportions; None where it is the
+            person's own.
     """
 
     motion: Motion
@@ -48,6 +54,17 @@ class Take:
     camera: Camera
     video: dict[str, Any] = field(default_factory=dict)
     person: int = 1
+    own: OwnBody | None = None
+
+    def own_body(self) -> OwnBody | None:
+        """Return how the person moved on the body that was measured; None where none was."""
+        measured = self.motion.provenance.get("proportions") == MEASURED
+        return self.body() if self.own is None and measured else self.own
+
+    def body(self) -> OwnBody:
+        """Return how what was solved moved, as if its proportions were the person's."""
+        motion = self.motion
+        return OwnBody(motion.skeleton, motion.rotations, motion.root_position, self.camera)
 
     def pack(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return the take as a JSON header and named arrays."""
@@ -73,6 +90,10 @@ class Take:
         }
         if self.keypoints.world is not None:
             arrays["keypoint_world"] = self.keypoints.world.astype(np.float32)
+        if self.own is not None:
+            header["own"] = self.own.header()
+            arrays["own_rotations"] = self.own.rotations.astype(np.float32)
+            arrays["own_root_position"] = self.own.root_position.astype(np.float32)
         return header, arrays
 
     @classmethod
@@ -105,7 +126,10 @@ class Take:
             )
             # takes of older versions tell no number: they are of the one person that was followed
             person = int(header.get("person", 1))
-            return cls(motion, keypoints, Camera.from_json(header["camera"]), dict(header["video"]), person)
+            own = None
+            if "own" in header:
+                own = OwnBody.of_header(header["own"], arrays["own_rotations"], arrays["own_root_position"])
+            return cls(motion, keypoints, Camera.from_json(header["camera"]), dict(header["video"]), person, own)
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise TakeError(f"take: unreadable or incomplete ({error})") from error
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from .errors import Video2RigError
 
-PROTOCOL = 5
+PROTOCOL = 6
 """Raised when a peer of the older protocol would misread the newer one."""
 
 DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ("uint8", "int32", "int64", "float32", "float64")}

@@ -130,17 +130,25 @@ def test_a_person_is_the_same_beside_others_as_alone(monkeypatch: pytest.MonkeyP
     np.testing.assert_allclose(beside.camera.position, alone.camera.position, atol=1e-5)
 
 
-def test_an_armature_of_the_users_keeps_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("proportions", ["armature", "person"])
+def test_an_armature_of_the_users_keeps_its_size(proportions: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from video2rig.human import default_human
 
     mine = default_human(1.75)
     monkeypatch.setattr(pipeline, "PeopleStream", streaming({1: stand(NEAR), 2: stand(CHILD)}))
-    settings = Settings(person="everyone", regression=False, contacts="off")
+    settings = Settings(person="everyone", regression=False, contacts="off", proportions=proportions)
     work = Pipeline(settings, FACTS, FakeBackend(), mine)  # type: ignore[arg-type]
     work.push(np.zeros((FRAMES, 8, 8, 3), np.uint8), np.arange(FRAMES) / 30)
     for take in work.solve():
         assert take.motion.skeleton.to_json() == mine.to_json()
-        assert misses(take) < 12
+        if take.own is None:
+            assert misses(take) < 12
+            continue
+        # an armature of another size stands where the person does
+        away = take.motion.root_position[:, :2] - take.camera.position[:2]
+        seen = take.own.root_position[:, :2] - take.own.camera.position[:2]
+        size = take.camera.position[2] / take.own.camera.position[2]
+        assert np.abs(away - size * seen).max() < 0.05
 
 
 def test_who_is_seen_too_briefly_is_left_out_and_told(monkeypatch: pytest.MonkeyPatch) -> None:

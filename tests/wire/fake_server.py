@@ -140,13 +140,13 @@ def pretend(settings: Settings, seconds: float, progress: Callable[[str, int, in
 def solved_again(settings: Settings, video: dict[str, Any], skeleton: Skeleton | None, seen: Seen) -> Take:
     """A take whose root rises by a metre for each hertz of smoothing, and whose camera stands 2 m further back.
 
-    Its contacts are those that were marked, its rotations those of the former motion. The field of view is that of the
-    settings, or one that no take of a `FakePipeline` has.
+    Its contacts are those that were marked, its rotations those of the former motion of that skeleton. The field of
+    view is that of the settings, or one that no take of a `FakePipeline` has.
     """
     skeleton, frames = skeleton or SKELETON, len(seen.keypoints.times)
     rotations = np.zeros((frames, len(skeleton), 4))
     rotations[..., 0] = 1.0
-    if seen.former is not None:
+    if seen.former is not None and seen.former.is_of(skeleton):
         rotations = seen.former.rotations
     motion = Motion(
         skeleton,
@@ -155,7 +155,11 @@ def solved_again(settings: Settings, video: dict[str, Any], skeleton: Skeleton |
         np.tile([float(seen.person - 1), 0.0, settings.smoothing_hz or 0.0], (frames, 1)),
         np.ones((frames, len(skeleton))),
         seen.contacts or () if settings.contacts == "marked" else (),
-        provenance={"settings": settings.to_json(), "again": True},
+        provenance={
+            "settings": settings.to_json(),
+            "again": True,
+            "former": None if seen.former is None else seen.former.skeleton.to_json(),
+        },
     )
     camera = Camera.from_field_of_view(video["width"], video["height"], settings.field_of_view or 1.2)
     camera = camera.placed(camera.rotation, np.array([0.0, 0.0, 2.0]))

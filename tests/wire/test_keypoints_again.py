@@ -30,7 +30,7 @@ from video2rig.motion import Contact
 from video2rig.progress import Progress
 from video2rig.seen import Seen
 from video2rig.settings import Settings
-from video2rig.take import Take, TakeError
+from video2rig.take import MEASURED, Take, TakeError
 from video2rig.wire import Message, encode
 
 SMOOTH = Settings(smoothing_hz=2.0)
@@ -93,18 +93,27 @@ def test_marked_contacts_arrive_as_they_were_sent(shared_server):
     assert len(new.motion.contacts) == len(many)
 
 
-def test_the_former_motion_goes_with_its_skeleton_alone(shared_server):
+def test_the_former_motion_is_the_persons_whatever_is_solved(shared_server):
     take = expected(SyntheticVideo(40))
     turned = take.motion.rotations.copy()
     turned[:, 3] = [np.cos(0.2), np.sin(0.2), 0.0, 0.0]
-    take = dataclasses.replace(take, motion=dataclasses.replace(take.motion, rotations=turned))
-    own = take.motion.skeleton
-    new, _ = again(take, shared_server.connection, skeleton=own)
-    np.testing.assert_allclose(new.motion.rotations, turned, atol=1e-6)
-    every = np.full(len(own), 1.1)
-    for other in (None, own.scaled(every, every)):
-        new, _ = again(take, shared_server.connection, skeleton=other)
-        assert (new.motion.rotations[..., 0] == 1.0).all()
+    measured = {"proportions": MEASURED}
+    take = dataclasses.replace(take, motion=dataclasses.replace(take.motion, rotations=turned, provenance=measured))
+    own, every = take.motion.skeleton, np.full(len(take.motion.skeleton), 1.1)
+    rig = own.scaled(every, every)
+    # on a rig's own proportions there is none of them
+    for skeleton, proportions, known in (
+        (own, "person", True),
+        (rig, "person", True),
+        (own, "armature", True),
+        (rig, "armature", False),
+        (None, "person", False),
+    ):
+        settings = dataclasses.replace(SMOOTH, proportions=proportions)
+        new, _ = again(take, shared_server.connection, settings, skeleton=skeleton)
+        expected_rotations = turned if known and skeleton is own else np.tile([1.0, 0, 0, 0], (len(take.motion), 22, 1))
+        np.testing.assert_allclose(new.motion.rotations, expected_rotations, atol=1e-6)
+        assert new.motion.provenance.get("former") == (own.to_json() if skeleton is not None else None)
 
 
 @pytest.mark.parametrize(
@@ -118,8 +127,8 @@ def test_the_former_motion_goes_with_its_skeleton_alone(shared_server):
 )
 def test_what_is_no_former_motion_is_refused(shared_server, changes, text):
     whole = {"rotations": np.tile([1.0, 0, 0, 0], (2, len(SKELETON), 1)), "root_position": np.zeros((2, 3))}
-    camera = expected(SyntheticVideo(5)).camera.to_json()
-    opening = encode("open", settings={}, video=VIDEO, skeleton=SKELETON.to_json(), seen=SEEN | {"former": camera})
+    former = {"skeleton": SKELETON.to_json(), "camera": expected(SyntheticVideo(5)).camera.to_json()}
+    opening = encode("open", settings={}, video=VIDEO, skeleton=SKELETON.to_json(), seen=SEEN | {"former": former})
     with Link(shared_server.connection) as link:
         session = ask(link, opening, "opened")["session"]
         sent = encode("keypoints", arrays(**(whole | changes)), session=session, index=0)
@@ -133,6 +142,7 @@ def test_what_is_no_former_motion_is_refused(shared_server, changes, text):
 
 def test_a_focal_length_stays_with_the_proportions(shared_server):
     take = expected(SyntheticVideo(5))
+    take = dataclasses.replace(take, motion=dataclasses.replace(take.motion, provenance={"proportions": MEASURED}))
     anew, _ = again(take, shared_server.connection)
     assert anew.camera.focal != pytest.approx(take.camera.focal)
     kept, _ = again(take, shared_server.connection, skeleton=take.motion.skeleton)

@@ -146,7 +146,7 @@ def test_a_take_is_solved_again_from_its_keypoints(real_server: LocalServer, und
     assert new.camera.focal == pytest.approx(take.camera.focal)
     angle = 2 * math.atan(max(take.camera.width, take.camera.height) / 2 / take.camera.focal)
     known = dataclasses.replace(settings, field_of_view=angle)
-    seen = Seen.of(take, skeleton=skeleton)
+    seen = Seen.of(take, former=take.own_body())
     assert seen.former is not None
     sent = {name: getattr(seen.former, name).astype(np.float32) for name in ("rotations", "root_position")}
     seen = dataclasses.replace(seen, former=dataclasses.replace(seen.former, **sent))  # as the wire carries it

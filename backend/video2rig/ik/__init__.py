@@ -6,6 +6,7 @@ from .from_camera import CameraSolver, FormerPoses, RotationPrior, Solution
 from .from_markers import solve_markers, solve_markers_together
 from .model import BodyModel, Pose
 from .to_motion import NobodySeen, to_motion
+from .within_range import within_range
 
 __all__ = [
     "BodyModel",
@@ -20,4 +21,5 @@ __all__ = [
     "solve_markers",
     "solve_markers_together",
     "to_motion",
+    "within_range",
 ]

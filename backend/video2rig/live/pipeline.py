@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from ..body_solving import DEFAULT_FIELD_OF_VIEW
 from ..camera import Camera
 from ..detection import Detector, catalogue
 from ..detection.detector import CropDetector
@@ -21,7 +22,6 @@ from ..motion import Motion
 from ..pipeline import Backend
 from ..settings import Settings
 from ..skeleton import Skeleton
-from ..solving import DEFAULT_FIELD_OF_VIEW
 from .follow import Follower
 from .world import RunningWorld
 

@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from ..body_solving import StageProgress
 from ..device import set_cpu_threads
 from ..live_source import LiveSource
 from ..pipeline import Backend, solve_seen
 from ..recording import Recording, Sight
 from ..settings import Settings
-from ..solving import StageProgress
 from ..take import Take
 from .pipeline import LivePipeline
 
