@@ -26,7 +26,7 @@ from video2rig.seen import Seen
 from video2rig.server import serve
 from video2rig.settings import Settings
 from video2rig.skeleton import Skeleton
-from video2rig.take import Take
+from video2rig.take import MEASURED, Take
 from video2rig.wire import Limits
 
 SKELETON = default_human()
@@ -91,7 +91,7 @@ class FakePipeline:
             rotations,
             np.tile([float(number - 1), 0.0, 0.0], (frames, 1)),
             np.ones((frames, joints)),
-            provenance={"settings": self._settings.to_json()},
+            provenance={"settings": self._settings.to_json(), "proportions": MEASURED},
         )
         keypoints = Keypoints("blazepose_33", positions, np.ones(positions.shape[:2]), np.array(self._times), None)
         camera = Camera.from_field_of_view(self._video["width"], self._video["height"], 1.0)
@@ -158,6 +158,7 @@ def solved_again(settings: Settings, video: dict[str, Any], skeleton: Skeleton |
         provenance={
             "settings": settings.to_json(),
             "again": True,
+            "proportions": MEASURED,
             "former": None if seen.former is None else seen.former.skeleton.to_json(),
         },
     )
