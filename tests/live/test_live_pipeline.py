@@ -125,3 +125,26 @@ def test_the_sample_is_followed_with_one_look_a_frame() -> None:
         assert not answer.keypoints.seen()[0] and answer.pose is not None
         assert np.isfinite(answer.pose.rotations).all() and np.isfinite(answer.pose.root_position).all()
     assert not answer.pose.confidence.any()
+
+
+def test_a_rig_takes_over_what_is_seen_of_the_person() -> None:
+    """Its arms are shorter and its legs longer; each limb still points where it does without the rig."""
+    blazepose_files()
+    scene = moving_person(np.random.default_rng(1), frames=20)
+    human = default_human()
+    factor = np.array([0.7 if "wrist" in role or "elbow" in role else 1.2 for role in human.roles])
+    rig, facts = human.scaled(factor, factor), {"width": scene.camera.width, "height": scene.camera.height}
+    places = []
+    for skeleton in (None, rig):
+        pipeline = LivePipeline(Settings(device="cpu"), facts, Backend("cpu"), skeleton)
+        poses = [pipeline.solve(frame_of(scene.keypoints, number)) for number in range(20)]
+        frames = [pose for pose in poses if pose is not None]
+        motion = as_motion(pipeline.skeleton, frames)
+        assert len(frames) == 20 - LAG and motion.skeleton.to_json() == (skeleton or human).to_json()
+        given = np.stack([frame.rotations for frame in frames])
+        assert ((given[1:] * given[:-1]).sum(-1) > 0).all()
+        places.append(joint_positions(motion)[0])
+    begin, end = ([human.index(f"{side}_{role}") for side in ("left", "right")] for role in ("elbow", "wrist"))
+    along = [place[:, end] - place[:, begin] for place in places]
+    along = [each / np.linalg.norm(each, axis=-1, keepdims=True) for each in along]
+    assert np.degrees(np.linalg.norm(along[0] - along[1], axis=-1).max()) < 0.1

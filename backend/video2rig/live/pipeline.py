@@ -18,7 +18,8 @@ from ..ik.live import LiveFrame
 from ..ik.live_camera import LiveCamera
 from ..keypoints import KEYPOINT_SETS, Keypoints
 from ..kinematics import keypoint_positions
-from ..motion import Motion
+from ..motion import Motion, hemisphere_continuous
+from ..onto_rig import leg_length, onto_rig
 from ..pipeline import Backend
 from ..settings import Settings
 from ..skeleton import Skeleton
@@ -52,7 +53,7 @@ class LivePipeline:
     """Frames in, one by one; poses out.
 
     Attributes:
-        skeleton: What is solved. keypoint_set: Of the detector. lag: Frames that a pose is behind the newest.
+        skeleton: What the poses are of. keypoint_set: Of the detector. lag: Frames that a pose is behind the newest.
         digests: Of the weights that take part, for the provenance of what is recorded.
     """
 
@@ -70,7 +71,8 @@ class LivePipeline:
             settings: What the user chose. `person` must be "largest"; `contacts` and `regression` take the whole of a
                 motion and do nothing here.
             video: Facts about the source: ``width`` and ``height`` in pixels.
-            backend: The networks. skeleton: What to solve; None takes the default human. lag: Frames to look ahead.
+            backend: The networks. skeleton: Of a rig, which takes over the default human's pose; None is that one's.
+            lag: Frames to look ahead.
 
         Raises:
             SkeletonError: The skeleton lacks a joint that keypoints of the detector sit on.
@@ -82,17 +84,20 @@ class LivePipeline:
         self.keypoint_set = self._detector.keypoint_set
         self.lag = lag
         self.digests = catalogue.digests(settings.detector)
-        self.skeleton = default_human(settings.height or DEFAULT_HEIGHT, settings.rom) if skeleton is None else skeleton
+        self._body = default_human(settings.height or DEFAULT_HEIGHT, settings.rom)
+        self._rig, self._size = skeleton, 1.0 if skeleton is None else leg_length(skeleton) / leg_length(self._body)
+        self.skeleton = self._body if skeleton is None else skeleton
         camera = Camera.from_field_of_view(
             int(video["width"]), int(video["height"]), settings.field_of_view or DEFAULT_FIELD_OF_VIEW
         )
         self._has_depth = _try_out(self._detector)
-        self._camera = LiveCamera(self.skeleton, self.keypoint_set, self._has_depth, camera)
+        self._camera = LiveCamera(self._body, self.keypoint_set, self._has_depth, camera)
         self._rehearse(lag, settings.smoothing_hz, camera)
         self._follower = Follower(self._detector)
-        self._solver = self._camera.solver(self.skeleton, lag, settings.smoothing_hz)
+        self._solver = self._camera.solver(self._body, lag, settings.smoothing_hz)
         self._world = RunningWorld(self._solver.model, camera, settings.tilt)
         self._begun = False
+        self._last: np.ndarray | None = None
 
     def push(self, image: np.ndarray, time: float, scale: float = 1.0) -> Answer:
         """Take the next frame: :meth:`see`, then :meth:`solve`, whose arguments and errors these are."""
@@ -128,15 +133,26 @@ class LivePipeline:
         points, confidence = self._camera.points(keypoints)
         self._begun |= bool(confidence.any())
         pose = self._solver.push(float(keypoints.times[0]), points, confidence)
-        return None if pose is None or not self._begun else self._world.place(pose)
+        if pose is None or not self._begun:
+            return None
+        placed = self._world.place(pose)
+        return placed if self._rig is None else self._onto(self._rig, placed)
+
+    def _onto(self, rig: Skeleton, frame: LiveFrame) -> LiveFrame:
+        """Return a frame of the body as one of a rig, its rotations in the hemisphere of the frame before."""
+        arrays = (np.array([frame.time]), frame.rotations[None], frame.root_position[None], frame.confidence[None])
+        made = onto_rig(Motion(self._body, *arrays), rig, self._camera.names, self._size)
+        rotations = made.rotations if self._last is None else np.concatenate([self._last, made.rotations])
+        self._last = hemisphere_continuous(rotations)[-1:]
+        return LiveFrame(frame.time, self._last[0], made.root_position[0], made.confidence[0])
 
     def _rehearse(self, lag: int, smoothing_hz: float | None, camera: Camera) -> None:
         """Solve a body that stands before the camera: what is compiled at its first use is compiled then."""
-        joints, frames = len(self.skeleton), _REHEARSED
+        joints, frames = len(self._body), _REHEARSED
         rest, times = np.zeros((frames, joints, 4)), np.arange(frames) / 30.0
         rest[..., 0] = 1.0
-        roots = np.tile(self.skeleton.offset[0], (frames, 1))
-        standing = Motion(self.skeleton, times, rest, roots, np.ones((frames, joints)))
+        roots = np.tile(self._body.offset[0], (frames, 1))
+        standing = Motion(self._body, times, rest, roots, np.ones((frames, joints)))
         names = self._camera.names
         points = keypoint_positions(standing, names) @ _TO_CAMERA.T
         hips = (points[:, [names.index("left_hip")]] + points[:, [names.index("right_hip")]]) / 2
@@ -149,7 +165,7 @@ class LivePipeline:
             times,
             points - hips if self._has_depth else None,
         )
-        solver = self._camera.solver(self.skeleton, lag, smoothing_hz)
+        solver = self._camera.solver(self._body, lag, smoothing_hz)
         for frame in range(frames):
             one = slice(frame, frame + 1)
             world = None if seen.world is None else seen.world[one]
