@@ -30,11 +30,13 @@ from video2rig.settings import Settings
 from video2rig.skeleton import Skeleton
 from video2rig.take import Take
 
+ON_A_RIG = "smoothing 3 Hz, on a shorter rig"
 CHANGES: dict[str, dict[str, object]] = {
     "nothing changed": {},
     "smoothing 3 Hz": {"smoothing_hz": 3.0},
     "smoothing 12 Hz": {"smoothing_hz": 12.0},
     "contacts off": {"contacts": "off"},
+    ON_A_RIG: {"smoothing_hz": 3.0},
 }
 
 
@@ -45,6 +47,12 @@ def played(keypoints: Keypoints, frames: int) -> Keypoints:
     times = np.arange(frames) * float(np.median(np.diff(keypoints.times)))
     world = None if keypoints.world is None else keypoints.world[order]
     return Keypoints(keypoints.set_name, keypoints.positions[order], keypoints.confidence[order], times, world)
+
+
+def shorter(body: Skeleton) -> Skeleton:
+    """Return a rig whose bones are shorter than a person's, and not all by the same share."""
+    factor = np.linspace(0.7, 0.9, len(body))
+    return body.scaled(factor, factor)
 
 
 def timed(label: str, seen: Seen, settings: Settings, take: dict, backend: Backend, body: Skeleton | None) -> Take:
@@ -82,8 +90,9 @@ def main() -> int:
         former = Seen.of(first, None, first.own_body())
         for label, change in CHANGES.items():
             chosen = dataclasses.replace(settings, **change)  # type: ignore[arg-type]
-            fresh = timed(f"{label}, from nothing", Seen(keypoints, 1, None), chosen, video, backend, body)
-            again = timed(f"{label}, from before", former, chosen, video, backend, body)
+            skeleton = shorter(body) if label == ON_A_RIG else body
+            fresh = timed(f"{label}, from nothing", Seen(keypoints, 1, None), chosen, video, backend, skeleton)
+            again = timed(f"{label}, from before", former, chosen, video, backend, skeleton)
             print(f"    {apart(fresh, again)}")
     except Video2RigError as error:
         print(f"solve_again: {error}", file=sys.stderr)
