@@ -91,7 +91,9 @@ def main() -> int:
         for label, change in CHANGES.items():
             chosen = dataclasses.replace(settings, **change)  # type: ignore[arg-type]
             skeleton = shorter(body) if label == ON_A_RIG else body
-            fresh = timed(f"{label}, from nothing", Seen(keypoints, 1, None), chosen, video, backend, skeleton)
+            # the body that was measured stays as it is; for a rig somebody is measured anew
+            given = chosen if label == ON_A_RIG else dataclasses.replace(chosen, proportions="armature")
+            fresh = timed(f"{label}, from nothing", Seen(keypoints, 1, None), given, video, backend, skeleton)
             again = timed(f"{label}, from before", former, chosen, video, backend, skeleton)
             print(f"    {apart(fresh, again)}")
     except Video2RigError as error:

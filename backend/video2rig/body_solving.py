@@ -20,7 +20,6 @@ from .keypoints import Keypoints
 from .motion import Contact, Motion
 from .one_world import person_camera, size_on_floor
 from .own_body import OwnBody
-from .planting import planted
 from .regression import Regressor, predictor
 from .settings import MARKED, Settings
 from .skeleton import Skeleton
@@ -65,7 +64,8 @@ def solve_body(
         keypoints: T frames. width, height: Of the video, pixels as displayed. progress: Of the stages.
 
     Returns:
-        The motion, without provenance, and the camera over its floor.
+        The motion, without provenance, whose resting feet may still stray by millimetres, and the camera over its
+        floor.
 
     Raises:
         NobodySeen: No frame shows a person.
@@ -118,8 +118,6 @@ def solve_body(
             root_position=world.position + size * (motion.root_position - camera.position),
         )
         camera = world
-    if settings.contacts != "off":
-        motion = planted(motion)
     return motion, camera
 
 

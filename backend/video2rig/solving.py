@@ -79,7 +79,7 @@ def solve_keypoints(
             size = leg_length(rig) / leg_length(motion.skeleton)
             camera = camera.placed(camera.rotation, size * camera.translation)
         motion = onto_rig(motion, rig, keypoints.on_skeleton().names, size)
-        motion = motion if settings.contacts == "off" else planted(motion)
+    motion = motion if settings.contacts == "off" else planted(motion)
     measured = rig is None and (skeleton is None or settings.proportions == "person")
     told = provenance | {"proportions": MEASURED if measured else OF_THE_ARMATURE}
     return Take(dataclasses.replace(motion, provenance=told), keypoints, camera, video, person, own)

@@ -143,10 +143,12 @@ def test_a_rig_takes_over_what_is_solved_of_the_person_and_the_camera_sees_both_
     assert take.motion.skeleton.to_json() == rig.to_json() and take.motion.provenance["proportions"] == OF_THE_ARMATURE
     assert person.own is None and person.motion.provenance["proportions"] == MEASURED
     assert take.own is not None
-    np.testing.assert_allclose(take.own.rotations, person.motion.rotations, rtol=0, atol=1e-12)
+    # the legs of what is shown have given way to the floor
+    others = [j for j, role in enumerate(rig.roles) if not role.endswith(("hip", "knee", "ankle", "toes"))]
+    np.testing.assert_allclose(take.own.rotations[:, others], person.motion.rotations[:, others], rtol=0, atol=1e-12)
     arms = [number for number, limb in enumerate(LIMBS) if "shoulder" in limb[0] or "elbow" in limb[0]]
     apart = np.linalg.norm(directions(take.motion) - directions(person.motion), axis=-1)
-    assert np.degrees(apart[:, arms].max()) < 0.1  # legs may give way to the floor
+    assert np.degrees(apart[:, arms].max()) < 0.1
     size = leg_length(rig) / leg_length(person.motion.skeleton)
     np.testing.assert_allclose(take.camera.position, size * person.camera.position, atol=1e-9)
     hips = [
