@@ -402,7 +402,7 @@ def error() -> Steps:
     except RuntimeError as refused:
         assert "there is no file" in str(refused)
     yield 1.0
-    photograph("panel_error", 290)
+    photograph("panel_error", 205)
     assert in_view(bpy.ops.video2rig.dismiss) == {"FINISHED"}
     say("error: in the panel until it is dismissed")
 
