@@ -43,6 +43,11 @@ class VIDEO2RIG_PT_main(_Sidebar, Panel):
             outcome.draw(layout, context)
             take_panel.draw(layout, context)
             return
+        if running.waits_for:
+            outcome.draw_line(
+                layout.column(align=True), context, f"Solved; waits until {running.waits_for} is done", "INFO"
+            )
+            return
         progress = running.progress()
         factor = progress.done / progress.total if progress.total else 0.0
         layout.progress(factor=min(factor, 1.0), text=progress.stage.capitalize())

@@ -6,10 +6,10 @@
 
 Needs the program scrot. Set BLENDER_USER_RESOURCES to an empty folder, and VIDEO2RIG_COMMAND to the backend's
 program. Imports the beginning of the video into scenes of four rates that start at two frames, where the figure has to
-stand over the person and the picture behind it has to be that of the moment; onto an armature in edit mode; onto a
-library override; presses Esc while a take is solved again; and looks at the saved file in a Blender without the add-on.
-PARTs are the functions of this file to go through; none goes through all. Exit code 0 if all held, 1 if not; each step
-is printed.
+stand over the person and the picture behind it has to be that of the moment; onto an armature in edit mode; while
+something is dragged; onto a library override; presses Esc while a take is solved again; and looks at the saved file in
+a Blender without the add-on. PARTs are the functions of this file to go through; none goes through all. Exit code 0 if
+all held, 1 if not; each step is printed.
 """
 
 from __future__ import annotations
@@ -208,6 +208,31 @@ def edit_mode() -> Steps:
     say("edit mode: undone, it is in edit mode again, with its former motion")
 
 
+def in_hand() -> Steps:
+    """What is solved while the user drags something comes when they let go."""
+    yield from new_file()
+    cube = bpy.data.objects["Cube"]
+    start()
+    work = module("job").current
+    yield lambda: work.progress().done > 5
+    in_view(lambda: bpy.ops.object.mode_set(mode="EDIT"))
+    area = view()
+    place = {"x": area.x + area.width // 2, "y": area.y + area.height // 2}
+    window().event_simulate(type="MOUSEMOVE", value="NOTHING", **place)
+    yield 0.5
+    assert in_view(lambda: bpy.ops.transform.translate("INVOKE_DEFAULT")) == {"RUNNING_MODAL"}
+    yield lambda: work.done
+    for step in range(8):
+        window().event_simulate(type="MOUSEMOVE", value="NOTHING", x=place["x"] + 20 * step, y=place["y"])
+        yield 0.5
+    assert work.waits_for and not over() and cube.mode == "EDIT", (work.waits_for, told())
+    assert not [obj for obj in bpy.data.objects if obj.type == "ARMATURE"]
+    window().event_simulate(type="ESC", value="PRESS", **place)
+    yield over
+    assert not told() and len(rig_of_scene().animation_data.action.name) > 0, told()
+    say("dragged meanwhile: the motion waits for the user")
+
+
 def override() -> Steps:
     """Onto a rig that is linked, and then overridden."""
     yield from new_file()
@@ -341,7 +366,7 @@ def steps() -> Steps:
     press("ESC")  # the splash screen
     yield 1.0
     cut()
-    parts: list[Callable[[], Steps]] = [rates, edit_mode, override, solve_again, without_the_addon]
+    parts: list[Callable[[], Steps]] = [rates, edit_mode, in_hand, override, solve_again, without_the_addon]
     assert not set(PARTS) - {part.__name__ for part in parts}, f"there is no part among {PARTS}"
     for part in parts:
         if not PARTS or part.__name__ in PARTS:
