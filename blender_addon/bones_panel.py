@@ -9,7 +9,7 @@ import bpy
 from bpy.props import StringProperty
 from bpy.types import Operator, Panel
 
-from . import job, kept, layers, mapping, options, read_rig
+from . import job, kept, layers, mapping, options, outcome, read_rig
 from .core.errors import Video2RigError
 from .core.rig_skeleton import REQUIRED, SIDES
 
@@ -154,7 +154,7 @@ class VIDEO2RIG_PT_bones(Panel):
             layout.label(text="Found anew for each video", icon="INFO")
             return
         if bones.told:
-            layout.label(text=bones.told[:1].upper() + bones.told[1:], icon="INFO")
+            outcome.draw_line(layout.column(align=True), context, bones.told[:1].upper() + bones.told[1:], "INFO")
         for heading, roles in _SECTIONS:
             column = layout.column(align=True)
             column.label(text=heading)

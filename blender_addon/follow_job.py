@@ -11,7 +11,7 @@ from typing import Any
 
 import bpy
 
-from . import held, job, outcome
+from . import held, in_hand, job, outcome
 from .core.errors import Cancelled, Video2RigError
 from .core.progress import Progress
 
@@ -114,16 +114,23 @@ class FollowJob:
         if not work.done:
             self._show(context, work)
             return {"PASS_THROUGH"}
-        self._end(context)
         try:
             takes = work.result()
         except Cancelled:
+            self._end(context)
             self.report({"INFO"}, "Cancelled; the scene is as it was")  # type: ignore[attr-defined]
             return {"CANCELLED"}
         except Exception as error:
             # whatever went wrong on the worker, the user reads it here and the scene is untouched
+            self._end(context)
             self._tell("ERROR", job.describe(error))
             return {"CANCELLED"}
+        work.waits_for = in_hand.found(context.window_manager)
+        if work.waits_for:
+            context.workspace.status_text_set(f"Video2Rig: solved; waits until {work.waits_for} is done")
+            redraw(context)
+            return {"PASS_THROUGH"}
+        self._end(context)
         try:
             # the window may show another scene by now
             with self._scene.current(context):

@@ -36,7 +36,11 @@ current: Solve | None = None
 
 
 class Solve(Background):
-    """Something on its way to being takes; once it has ended, the server's session is free."""
+    """Something on its way to being takes; once it has ended, the server's session is free.
+
+    Attributes:
+        waits_for: What the user is in the middle of, where that keeps it from coming into the scene; "" mostly.
+    """
 
     def __init__(self, settings: Settings, wanted: preferences.Wanted, skeleton: Skeleton | None) -> None:
         """Start nothing yet.
@@ -54,6 +58,7 @@ class Solve(Background):
         self._notices: list[str] = [] if skeleton is None else read_rig.warnings(skeleton)
         self._takes: list[Take] = []
         self._error: BaseException | None = None
+        self.waits_for = ""
 
     def progress(self) -> Progress:
         """Return how far the worker is."""

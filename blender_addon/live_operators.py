@@ -14,7 +14,7 @@ from typing import Any
 import bpy
 from bpy.types import Operator
 
-from . import job, limbs, live_options, live_rig, live_run, options, outcome, read_rig, take_scene, unplaced
+from . import in_hand, job, limbs, live_options, live_rig, live_run, options, outcome, read_rig, take_scene, unplaced
 from .core.client import solve_recorded
 from .core.connection import Connection
 from .core.errors import Video2RigError
@@ -73,6 +73,8 @@ class FollowLive:
             run.cancel()
             return {"RUNNING_MODAL"}
         if event.type != "TIMER":
+            return {"PASS_THROUGH"}
+        if (run.cancelling or run.done or self._preview is None) and in_hand.found(context.window_manager):
             return {"PASS_THROUGH"}
         if run.cancelling:
             self._end_preview()

@@ -11,7 +11,7 @@ from bpy.types import Operator
 
 Kind = Literal["WARNING", "ERROR"]
 _LETTER = 6.7  # pixels of an average letter in a panel, at a resolution scale of 1
-_BESIDE = 95  # pixels that margins, tabs, an icon and the button take
+_BESIDE, _BUTTON = 70, 25  # pixels that margins, tabs and an icon take, and a button beside the lines
 
 
 class Told(NamedTuple):
@@ -43,11 +43,27 @@ def keep(kind: Kind, text: str) -> None:
         told.append(line)
 
 
-def letters(context: bpy.types.Context) -> int:
-    """Return how many letters fit beside each other into the sidebar that is drawn."""
+def letters(context: bpy.types.Context, beside: int = 0) -> int:
+    """Return how many letters fit beside each other into the sidebar that is drawn.
+
+    Args:
+        context: Of the sidebar. beside: Pixels that something to the right of them takes.
+    """
     width = context.region.width if context.region is not None else 290
     scale = context.preferences.system.ui_scale
-    return max(16, int((width / scale - _BESIDE) / _LETTER))
+    return max(16, int((width / scale - _BESIDE - beside) / _LETTER))
+
+
+def draw_line(
+    layout: bpy.types.UILayout, context: bpy.types.Context, text: str, icon: str = "BLANK1", beside: int = 0
+) -> None:
+    """Draw a text of any length in as many lines as the sidebar's width asks for; Blender would cut it.
+
+    Args:
+        layout: A column. context, beside: See :func:`letters`. text: What to draw. icon: Before the first line.
+    """
+    for number, part in enumerate(textwrap.wrap(text, letters(context, beside))):
+        layout.label(text=part, icon="BLANK1" if number else icon)
 
 
 def draw(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
@@ -59,8 +75,7 @@ def draw(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     for kind, text in told:
         column = lines.column(align=True)
         column.alert = kind == "ERROR"
-        for number, part in enumerate(textwrap.wrap(text, letters(context))):
-            column.label(text=part, icon="BLANK1" if number else "ERROR" if kind == "ERROR" else "INFO")
+        draw_line(column, context, text, "ERROR" if kind == "ERROR" else "INFO", _BUTTON)
     row.operator(VIDEO2RIG_OT_dismiss.bl_idname, text="", icon="X", emboss=False)
 
 

@@ -43,10 +43,15 @@ class VIDEO2RIG_PT_main(_Sidebar, Panel):
             outcome.draw(layout, context)
             take_panel.draw(layout, context)
             return
+        if running.waits_for:
+            outcome.draw_line(
+                layout.column(align=True), context, f"Solved; waits until {running.waits_for} is done", "INFO"
+            )
+            return
         progress = running.progress()
         factor = progress.done / progress.total if progress.total else 0.0
         layout.progress(factor=min(factor, 1.0), text=progress.stage.capitalize())
-        _draw_progress(layout.column(align=True), progress)
+        _draw_progress(layout.column(align=True), context, progress)
         layout.operator(import_video.VIDEO2RIG_OT_cancel.bl_idname, icon="X")
 
 
@@ -92,7 +97,7 @@ class VIDEO2RIG_PT_settings(_Sidebar, Panel):
                 hint.label(text="0: not known")
         if not chosen.match_scene:
             rate = keyframes.scene_rate(context.scene)
-            layout.label(text=f"Keys by time at the scene's {rate:g} fps", icon="TIME")
+            outcome.draw_line(layout.column(align=True), context, f"Keyed at the scene's {rate:g} fps", "TIME")
 
 
 def _draw_person(layout: bpy.types.UILayout, chosen: options.VIDEO2RIG_PG_options) -> None:
@@ -130,7 +135,7 @@ def _labelled(layout: bpy.types.UILayout, text: str) -> bpy.types.UILayout:
     return split.row(align=True)
 
 
-def _draw_progress(layout: bpy.types.UILayout, progress: job.Progress) -> None:
+def _draw_progress(layout: bpy.types.UILayout, context: bpy.types.Context, progress: job.Progress) -> None:
     if progress.total:
         layout.label(text=f"Frame {progress.done} of {progress.total}")
     if progress.fps:
@@ -139,4 +144,4 @@ def _draw_progress(layout: bpy.types.UILayout, progress: job.Progress) -> None:
         minutes, seconds = divmod(round(progress.seconds_left), 60)
         layout.label(text=f"{minutes}:{seconds:02} left")
     if progress.notice:
-        layout.label(text=progress.notice, icon="INFO")
+        outcome.draw_line(layout, context, progress.notice, "INFO")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import bpy
 from bpy.types import Panel
 
-from . import doubt_colours, doubt_marks, edit_take, job, keyframes, layers, limbs, options, solve_again
+from . import doubt_colours, doubt_marks, edit_take, job, keyframes, layers, limbs, options, outcome, solve_again
 
 _STAYS = 4  # joints at the end of their range that are listed
 
@@ -29,7 +29,7 @@ def draw(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     if stays:
         box.label(text="At the end of their range:", icon="CON_ROTLIMIT")
     for line in stays:
-        box.label(text=line, icon="BLANK1")
+        outcome.draw_line(box, context, line)
     bone = context.active_pose_bone
     if bone is not None and keyframes.CONFIDENCE in bone:
         box.prop(bone, f'["{keyframes.CONFIDENCE}"]', text=f"Confidence of {bone.name}", slider=True)

@@ -59,7 +59,7 @@ def steps() -> Iterator[Callable[[], bool] | float]:
     yield 1.0
     yield from show_panel()
     yield 1.0
-    shoot("install_panel", 378)
+    shoot("install_panel", 404)
     assert state(bpy.context)[0] == "absent"
 
     assert not bpy.app.online_access

@@ -31,6 +31,7 @@ from window_driver import (
     show_panel,
     sidebar,
     unfold,
+    view,
     window,
 )
 
@@ -80,11 +81,13 @@ def steps() -> Steps:
     if unsure:
         assert any(bone.color.palette == "CUSTOM" for bone in rig.pose.bones), "no bone is coloured in doubt"
     yield 1.0
-    picture(Path(FOLDER, "panel_edit_take.png"), box_of(sidebar()))
+    picture(Path(FOLDER, "panel_edit_take.png"), box_of(sidebar(), 630))
     assert in_view(bpy.ops.video2rig.show_markers) == {"FINISHED"}
     editor = area_of("DOPESHEET_EDITOR")
     assert editor.spaces.active.ui_mode == "ACTION" and editor.spaces.active.show_pose_markers
     yield from taller(editor, 180)
+    overlay = view().spaces.active.overlay
+    overlay.show_floor = overlay.show_axis_x = overlay.show_axis_y = overlay.show_cursor = False
     in_view(lambda: bpy.ops.view3d.view_center_camera())
     in_area(editor, bpy.ops.action.view_all)
     yield 2.0

@@ -6,7 +6,8 @@
 
 Needs the program scrot, and a video of half a minute. Set BLENDER_USER_RESOURCES to an empty folder, and
 VIDEO2RIG_COMMAND to the backend's program.
-Exit code 0 if all held, 1 if not; each step is printed. FOLDER is where its pictures go.
+Exit code 0 if all held, 1 if not; each step is printed. FOLDER is where its pictures go; live.png is that of
+docs/images.
 """
 
 from __future__ import annotations
@@ -18,12 +19,32 @@ from typing import Any
 
 import bpy
 import numpy as np
+from bpy_extras.view3d_utils import region_2d_to_location_3d
+from mathutils import Vector
 
 sys.path.insert(0, str(Path(__file__).parent))
-from window_driver import Steps, display, in_view, install, module, picture, press, run, say, show_panel, unfold, view
+from window_driver import (
+    Box,
+    Steps,
+    box_of,
+    display,
+    in_view,
+    install,
+    module,
+    picture,
+    press,
+    region_of,
+    run,
+    say,
+    show_panel,
+    sidebar,
+    unfold,
+    view,
+)
 
 ZIP, VIDEO, FOLDER = sys.argv[sys.argv.index("--") + 1 :][:3]
 PATIENCE = 300.0  # seconds
+_SIZE = 700, 470  # pixels of the manual's picture: panel, and the figure beside it
 
 
 def state() -> dict[str, Any]:
@@ -32,6 +53,25 @@ def state() -> dict[str, Any]:
     active = bpy.context.view_layer.objects.active
     found["active"] = active and (active.name, active.mode)
     return found
+
+
+def frame() -> Box:
+    """Return where panel and figure are on the display."""
+    _, top, right, _ = box_of(sidebar())
+    return right - _SIZE[0], top, right, top + _SIZE[1]
+
+
+def look_at_the_figure() -> Steps:
+    """Bring who stands at the origin into the middle of what :func:`frame` leaves beside the panel."""
+    region, looks = region_of(view(), "WINDOW"), view().spaces.active.region_3d
+    looks.view_distance = 4.2
+    yield 1.0
+    left, top, _, bottom = frame()
+    edge, upper, _, _ = box_of(region)
+    middle = (left + box_of(sidebar())[0]) / 2 - edge, region.height - ((top + bottom) / 2 - upper)
+    waist = Vector((0.0, 0.0, 0.85))
+    looks.view_location += waist - region_2d_to_location_3d(region, looks, middle, waist)
+    yield 1.0
 
 
 def start() -> Any:
@@ -49,8 +89,7 @@ def steps() -> Steps:
     in_view(lambda: bpy.ops.ed.undo_push(message="furnished"))
     wrong = unfold(module("live_panel").VIDEO2RIG_PT_live)
     yield from show_panel()
-    space = view().spaces.active
-    space.region_3d.view_distance, space.region_3d.view_location = 5.0, (0.0, 0.0, 0.9)
+    yield from look_at_the_figure()
     chosen = bpy.context.scene.video2rig_live
     chosen.kind, chosen.address = "STREAM", VIDEO
 
@@ -80,7 +119,7 @@ def steps() -> Steps:
     name = f"Live {Path(VIDEO).stem}"
     # a short recording may be solved before the next look
     yield lambda: job.current is not None or name in bpy.data.objects
-    picture(Path(FOLDER) / "live_live.png", image=image)
+    picture(Path(FOLDER) / "live.png", frame(), image=image)
     yield lambda: job.current is None
     action = bpy.data.objects[name].animation_data.action
     take = module("kept").read(action).take

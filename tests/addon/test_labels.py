@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from types import SimpleNamespace
 from typing import Any
@@ -62,8 +63,6 @@ def test_what_title_case_is(label: str, right: bool) -> None:
 
 def test_every_name_and_tooltip(addon: Any) -> None:
     main = addon.job.__package__
-    import importlib
-
     classes = importlib.import_module(main)._CLASSES
     assert len(classes) > 15
     found: list[str] = []
@@ -134,6 +133,45 @@ def test_what_a_solve_told_stays_in_the_panel_in_lines_that_fit(addon: Any, widt
     drawn.clear()
     told.draw(Pen(drawn), context)
     assert not drawn
+
+
+@pytest.mark.parametrize("width", [220, 292, 600])
+def test_what_the_panels_tell_is_not_cut_off(
+    addon: Any, at_once: None, empty: Any, video: Any, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    main = importlib.import_module(addon.job.__package__)
+    stays = ["right shoulder internal rotation 12.5 s (100%)", "left elbow extension 0.1 s (4%)"]
+    assert bpy.ops.video2rig.import_video(filepath=str(video)) == {"FINISHED"}
+    monkeypatch.setattr(addon.keyframes, "at_bounds_lines", lambda action, most: stays)
+    rig = bpy.data.objects["walk"]
+    rig.data.video2rig_bones.kept, rig.data.video2rig_bones.told = True, "found by structure; look through the list"
+    empty.scene.render.fps, empty.scene.render.fps_base = 24, 1.001
+    context = SimpleNamespace(
+        region=SimpleNamespace(width=width),
+        preferences=SimpleNamespace(system=SimpleNamespace(ui_scale=1.0)),
+        scene=empty.scene,
+        view_layer=empty.view_layer,
+        object=rig,
+        active_pose_bone=None,
+    )
+    panels = [importlib.import_module(f"{main.__name__}.{name}") for name in ("panel", "bones_panel")]
+    progress = addon.core.progress.Progress("detecting", 5, 165, 7.9, 18.0, "the video ends after 24 of 165 frames")
+    draw: dict[str, Any] = {
+        " ".join(stays): lambda pen: main.take_panel.draw(pen, context),
+        "Keyed at the scene's 23.976 fps": lambda pen: panels[0].VIDEO2RIG_PT_settings.draw(
+            SimpleNamespace(layout=pen), context
+        ),
+        "Found by structure; look through the list": lambda pen: panels[1].VIDEO2RIG_PT_bones.draw(
+            SimpleNamespace(layout=pen), context
+        ),
+        progress.notice: lambda pen: panels[0]._draw_progress(pen, context, progress),
+    }
+    for told, panel in draw.items():
+        drawn: list[tuple[str, str]] = []
+        panel(Pen(drawn))
+        lines = [text for kind, text in drawn if kind == "label" and text in told]
+        assert told in " ".join(lines)
+        assert max(map(len, lines)) <= addon.outcome.letters(context), lines
 
 
 def test_a_failed_solve_is_in_the_panel_until_the_next(addon: Any, at_once: None, empty: Any, video: Any) -> None:

@@ -46,6 +46,7 @@ from window_driver import (
 
 ZIP, VIDEO, FOLDER, *PARTS = sys.argv[sys.argv.index("--") + 1 :]
 NAME = Path(VIDEO).stem
+_FADES = 12.0  # seconds after which Blender has taken away what it reported in the status bar
 _HEADER = 26  # pixels from one folded panel to the next
 _KINDS = ("objects", "collections", "armatures", "cameras", "actions", "images", "meshes", "scenes")
 
@@ -128,7 +129,11 @@ def pick() -> Iterator[float]:
     objects = len(bpy.data.objects), len(bpy.data.images)
 
     assert in_view(lambda: bpy.ops.video2rig.pick_person("INVOKE_DEFAULT")) == {"RUNNING_MODAL"}
-    yield 1.0
+    yield 0.5
+    press("RIGHT_ARROW")
+    yield 1.5
+    photograph("pick_person")
+    seen = shown(region)
     press("ESC")
     yield 0.5
     assert not chosen.picked(VIDEO), "Esc picked somebody"
@@ -137,7 +142,6 @@ def pick() -> Iterator[float]:
         region.x + layout.left + (wanted[0] + 0.5) * layout.scale,
         region.y + layout.bottom + (info.height - wanted[1] - 0.5) * layout.scale,
     )
-    seen = np.empty(0)
     for steps, time in ((0, 0.0), (1, 0.5)):
         in_view(lambda: bpy.ops.video2rig.pick_person("INVOKE_DEFAULT"))
         yield 0.5
@@ -145,9 +149,6 @@ def pick() -> Iterator[float]:
             press("RIGHT_ARROW")
             yield 0.5
         yield 1.0
-        if steps:
-            photograph("pick_person")
-            seen = shown(region)
         press("LEFTMOUSE", region.x + 3, region.y + 3)  # beside the picture: still picking
         yield 0.5
         press("LEFTMOUSE", *place)
@@ -174,7 +175,7 @@ def look_at_the_panel() -> Steps:
     """The first look, and all that unfolds."""
     yield from show_panel()
     yield 0.5
-    photograph("panel_first", 201)
+    photograph("panel_first", 290)
     chosen = bpy.context.scene.video2rig
     chosen.filepath = VIDEO
     yield from fold("Settings", 163)
@@ -186,7 +187,7 @@ def look_at_the_panel() -> Steps:
     yield 0.5
     assert in_view(bpy.ops.video2rig.find_bones) == {"FINISHED"}
     yield from fold("Bones", 186)
-    photograph("panel_bones", 720)
+    photograph("panel_bones", 714)
     yield from fold("Bones", 186)
     chosen.armature = "NEW"
     bpy.data.objects.remove(bpy.context.view_layer.objects.active)
@@ -232,6 +233,7 @@ def everyone() -> Steps:
     scene.video2rig.match_scene, scene.video2rig.person = True, "EVERYONE"
     # as Blender calls the operator of the handler that takes a drop
     dropped = {"directory": str(Path(VIDEO).parent), "files": [{"name": Path(VIDEO).name}]}
+    yield _FADES
     start(**dropped)
     yield begun
     yield 0.5
