@@ -26,14 +26,14 @@ from .skeleton import Skeleton
 SOLES = tuple(f"{side}_{part}" for side in ("left", "right") for part in ("heel", "big_toe"))
 """The points of the feet that rest on the floor."""
 
-_FIRM = 0.0002  # metres by which a resting point may stray
-_LOOSE = 0.15  # of that firmness: on the way to a rest and from it
+_FIRM = (0.002, 0.0002, 0.00002)  # metres by which a resting point may stray, at first and at last
+_LOOSE = 0.015  # of that firmness: on the way to a rest and from it, so that it gives way to what rests
 _TURN = np.radians(3.0)  # by which a leg's angle may as well change as the pelvis move by the next
 _SHIFT = 0.006  # metres
 _FADE = 0.2  # seconds before and after a rest over which the change fades
 _SUNK = 0.0005  # metres below its height when standing at which a part is in the floor
 _ROUNDS = 5  # of lifting out of the floor what sinks while something else is put right
-_ITERATIONS = 25
+_ITERATIONS = 12  # of each firmness
 
 
 def planted(motion: Motion) -> Motion:
@@ -208,29 +208,34 @@ class _Legs:
     def solve(self, target: np.ndarray, held: np.ndarray) -> np.ndarray:
         """Return the [T, N] numbers nearest to the start that put held soles onto their targets."""
         frames = np.flatnonzero(held.any(axis=(1, 2)))
-        legs = self._at(frames)
-        target, firm = target[frames], (held[frames] / _FIRM) ** 2
-        state, count = legs.start.copy(), legs.start.shape[1]
-        places, slopes = legs.points(state)
-        cost = legs.cost(state, places, target, firm)
-        damping = np.full(len(frames), 1e-3)
+        legs, state = self._at(frames), self.start[frames]
+        # straight away, hard places make a valley too narrow to go along
+        for firm in _FIRM:
+            state = legs.descended(state, target[frames], (held[frames] / firm) ** 2)
+        whole = self.start.copy()
+        whole[frames] = state
+        return whole
+
+    def descended(self, state: np.ndarray, target: np.ndarray, firm: np.ndarray) -> np.ndarray:
+        """Return the [T, N] numbers of least :meth:`cost`, from some that are near."""
+        places, slopes = self.points(state)
+        cost = self.cost(state, places, target, firm)
+        damping = np.full(len(state), 1e-3)
         for _ in range(_ITERATIONS):
             gradient = np.einsum("tsi,tsi,tsin->tn", places - target, firm, slopes)
-            gradient += legs.weight * (state - legs.start)
-            hessian = np.einsum("tsin,tsi,tsim->tnm", slopes, firm, slopes) + np.eye(count) * legs.weight
-            stuck = ((state <= legs.lower) & (gradient > 0)) | ((state >= legs.upper) & (gradient < 0))
+            gradient += self.weight * (state - self.start)
+            hessian = np.einsum("tsin,tsi,tsim->tnm", slopes, firm, slopes) + np.eye(state.shape[1]) * self.weight
+            stuck = ((state <= self.lower) & (gradient > 0)) | ((state >= self.upper) & (gradient < 0))
             step = solve_each(hessian, ~stuck, damping, gradient[..., None])[0][..., 0]
-            tried = np.clip(state - step, legs.lower, legs.upper)
-            there, along = legs.points(tried)
-            costs = legs.cost(tried, there, target, firm)
+            tried = np.clip(state - step, self.lower, self.upper)
+            there, along = self.points(tried)
+            costs = self.cost(tried, there, target, firm)
             better = costs < cost
             state, cost = np.where(better[:, None], tried, state), np.where(better, costs, cost)
             places = np.where(better[:, None, None], there, places)
             slopes = np.where(better[:, None, None, None], along, slopes)
             damping = np.where(better, damping * 0.1, damping * 10).clip(1e-9, 1e6)
-        whole = self.start.copy()
-        whole[frames] = state
-        return whole
+        return state
 
     def cost(self, state: np.ndarray, places: np.ndarray, target: np.ndarray, firm: np.ndarray) -> np.ndarray:
         """Return [T] how far soles are from their targets and the numbers from the start, in their deviations."""

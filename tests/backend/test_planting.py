@@ -35,8 +35,8 @@ def standing(skeleton: Skeleton) -> np.ndarray:
     return rest[:, 2, 3] + np.einsum("si,si->s", rest[:, 2, :3], offset)
 
 
-def slides(motion: Motion) -> list[float]:
-    """Return the mean speed along the floor of each part that rests, metres a second."""
+def fastest_slide(motion: Motion) -> float:
+    """Return the largest speed along the floor, from frame to frame, of any part that rests, metres a second."""
     joints, _ = sites(motion.skeleton, SOLES)
     places = keypoint_positions(motion, SOLES)
     found = []
@@ -44,8 +44,8 @@ def slides(motion: Motion) -> list[float]:
         part = [motion.skeleton.names[joint] for joint in joints].index(contact.joint)
         inside = (motion.times >= contact.start - 1e-9) & (motion.times <= contact.end + 1e-9)
         steps = np.linalg.norm(np.diff(places[inside, part, :2], axis=0), axis=1)
-        found.append(float(steps.sum() / (contact.end - contact.start)))
-    return found
+        found.append(float((steps / np.diff(motion.times[inside])).max(initial=0.0)))
+    return max(found)
 
 
 def swaying(rng: np.random.Generator, frames: int = 60) -> Motion:
@@ -81,11 +81,11 @@ def swaying(rng: np.random.Generator, frames: int = 60) -> Motion:
 @settings(max_examples=15, deadline=None)
 def test_resting_parts_stand_still_and_only_legs_give_way(seed: int) -> None:
     motion = swaying(np.random.default_rng(seed))
-    assert max(slides(motion)) > 0.02
+    assert fastest_slide(motion) > 0.02
     made = planted(motion)
-    assert max(slides(made)) < 0.005
+    assert fastest_slide(made) < 0.005
     skeleton = motion.skeleton
-    assert (keypoint_positions(made, SOLES)[..., 2] - standing(skeleton)).min() > -0.002
+    assert (keypoint_positions(made, SOLES)[..., 2] - standing(skeleton)).min() > -0.001
     others = [joint for joint, role in enumerate(skeleton.roles) if role not in LEGS]
     assert (made.rotations[:, others] == motion.rotations[:, others]).all()
     assert np.abs(made.root_position - motion.root_position).max() < 0.02
@@ -111,8 +111,8 @@ def test_a_heel_that_rests_with_toes_twice_does_not_move_between(seed: int) -> N
     rotations[:, turned] = np.roll(bent.as_quat(), 1, axis=-1)
     made = planted(dataclasses.replace(resting, rotations=rotations))
     heel = keypoint_positions(made, SOLES)[:, 0]
-    assert np.linalg.norm(np.diff(heel[:, :2], axis=0), axis=1).max() < 0.001  # metres from frame to frame
-    assert max(slides(made)) < 0.005
+    assert np.linalg.norm(np.diff(heel[:, :2], axis=0), axis=1).max() < 0.0002  # metres from frame to frame
+    assert fastest_slide(made) < 0.005
 
 
 def test_what_is_far_from_any_rest_is_as_it_was() -> None:
@@ -148,5 +148,5 @@ def test_feet_stand_still_on_a_rig_of_other_proportions(seed: int) -> None:
     facts = {"width": camera.width, "height": camera.height}
     motion = solve_keypoints(keypoints, Settings(field_of_view=0.8), facts, {}, skeleton=skeleton).motion
     assert len(motion.contacts) >= 2
-    assert max(slides(motion)) < 0.005
+    assert fastest_slide(motion) < 0.005
     assert (keypoint_positions(motion, SOLES)[..., 2] - standing(skeleton)).min() > -0.005
