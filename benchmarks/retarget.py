@@ -10,9 +10,11 @@ what Rigify generates.
 and rotation modes, and keyed. The fastest of the repeats is told, and the processor's seconds of it, as other programs
 may run. "apart" is the largest distance between joint centres in Blender and the solved ones, over twenty frames.
 
-With a video its largest person is solved on the skeleton of each rig, keyed, and the feet are measured in Blender: a
-point of the sole, fixed to its bone. "slide" is the speed along the floor from frame to frame while the point rests,
-"in the floor" how deep it is below the height that it has when standing, in any frame.
+With a video its largest person is solved and put on each rig, keyed, and the feet are measured in Blender: a point of
+the sole, fixed to its bone. "ends" is how far wrists and ankles are, in parts of the rig's height, from where limbs of
+the rig's lengths end that point as the person's do; feet that are planted take the legs along. "slide" is the speed
+along the floor from frame to frame while the point rests, "in the floor" how deep it is below the height that it has
+when standing, in any frame.
 """
 
 from __future__ import annotations
@@ -122,6 +124,28 @@ def feet(rig: Any, motion: Any, frames: np.ndarray) -> tuple[list[float], float]
     return speeds, 1000 * max(0.0, float((standing - places[..., 2]).max()))
 
 
+def ends(take: Any) -> np.ndarray:
+    """Return how far [T, 4] wrists and ankles are from where the person's own limbs point, drawn with the rig's lengths
+    from its shoulders and hips; parts of the rig's height."""
+    from video2rig.kinematics import joint_positions
+    from video2rig.motion import Motion
+
+    own, rig = take.own, take.motion.skeleton
+    person = Motion(own.skeleton, take.motion.times, own.rotations, own.root_position, np.ones(own.rotations.shape[:2]))
+    places, seen = joint_positions(take.motion)[0], joint_positions(person)[0]
+    rest = rig.rest_matrices()[:, :3, 3]
+    off = []
+    for side in ("left", "right"):
+        for limb in (("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle")):
+            at, its = ([body.index(f"{side}_{role}") for role in limb] for body in (rig, own.skeleton))
+            along = np.diff(seen[:, its], axis=1)
+            along /= np.linalg.norm(along, axis=-1, keepdims=True)
+            lengths = np.linalg.norm(np.diff(rest[at], axis=0), axis=1)
+            drawn = places[:, at[0]] + (lengths[:, None] * along).sum(axis=1)
+            off.append(np.linalg.norm(places[:, at[2]] - drawn, axis=1))
+    return np.array(off).T / np.ptp(rest[:, 2])
+
+
 def of_video(addon: Any, video: Path) -> None:
     """Print the table of a video's motion on every rig."""
     import bpy
@@ -138,8 +162,8 @@ def of_video(addon: Any, video: Path) -> None:
     pipeline.finish()
     keypoints = pipeline.people()[0].keypoints
     facts = clip.info.facts() | {"frame_count": len(keypoints.times)}
-    print("| rig | found | apart, mm | slide, mm/s: mean | 99 % | the fastest frame | in the floor, mm |")
-    print("|---|---|---|---|---|---|---|")
+    print("| rig | found | apart, mm | ends, %: mean | most | slide, mm/s: mean | 99 % | most | in the floor, mm |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for name, make in rigs(addon):
         bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
         rig = make(bpy.context)
@@ -156,6 +180,8 @@ def of_video(addon: Any, video: Path) -> None:
         told = addon.mapping.of(rig).family or "by structure"
         whole = bool(np.allclose(frames, np.arange(1, len(frames) + 1)))
         off = f"{1000 * apart(rig, motion, len(frames)):.2f}" if whole else "-"
+        missed = 100 * ends(take)
+        off += f" | {missed.mean():.2f} | {missed.max():.2f}"
         print(f"| {name} | {told} | {off} | {slide} | {sunk:.2f} |", flush=True)
 
 

@@ -76,6 +76,7 @@ def streaming(people: dict[int, Keypoints], scale: float = 1.0) -> type:
 
     class Stream:
         made: list[PersonChoice] = []  # noqa: RUF012 what the pipeline asked for
+        passed_over = 0
 
         def __init__(self, detector: Any, fps: float, person: PersonChoice) -> None:
             self._choice, self.finished = person, False

@@ -12,6 +12,7 @@ import numpy as np
 from .frames import VideoError, VideoSource
 from .keypoints import Keypoints
 from .presence import boxes, clarity
+from .stillness import stillness
 
 _CLEAR = 0.6
 """A frame that shows a person this well, against the one that does best, is good enough."""
@@ -51,7 +52,8 @@ def point_on(keypoints: Keypoints, frame: int) -> tuple[float, float]:
 
 
 def contact_sheet(source: VideoSource, people: Mapping[int, Keypoints], chosen: list[int]) -> np.ndarray:
-    """Return the chosen frames side by side, [H, W, 3] RGB, uint8, with a numbered box around everyone.
+    """Return the chosen frames side by side, [H, W, 3] RGB, uint8, with a numbered box around everyone;
+    who hardly moves, as a picture or a statue, is marked as still.
 
     Args:
         people: By number. chosen: Frames in order, as of :func:`telling_frames`.
@@ -60,19 +62,22 @@ def contact_sheet(source: VideoSource, people: Mapping[int, Keypoints], chosen: 
         VideoError: The video no longer has such a frame.
     """
     frames = iter(source.frames())
+    names = {number: f"{number} still" if stillness(seen) else f"{number}" for number, seen in people.items()}
     pictures = []
     for index in chosen:
         frame = next((frame for frame in frames if frame.index == index), None)
         if frame is None:
             raise VideoError(f"{source.info.path}: frame {index} is no longer there")
-        pictures.append(_picture(frame.image, frame.time, index, people))
+        pictures.append(_picture(frame.image, frame.time, index, people, names))
     columns = math.ceil(math.sqrt(len(pictures)))
     empty = [np.full_like(pictures[0], 24)] * (-len(pictures) % columns)
     cells = pictures + empty
     return np.vstack([np.hstack(cells[row : row + columns]) for row in range(0, len(cells), columns)])
 
 
-def _picture(image: np.ndarray, time: float, index: int, people: Mapping[int, Keypoints]) -> np.ndarray:
+def _picture(
+    image: np.ndarray, time: float, index: int, people: Mapping[int, Keypoints], names: Mapping[int, str]
+) -> np.ndarray:
     height, width = image.shape[:2]
     scale = _LARGEST / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -87,7 +92,7 @@ def _picture(image: np.ndarray, time: float, index: int, people: Mapping[int, Ke
         colour = _COLOURS[(number - 1) % len(_COLOURS)]
         cv2.rectangle(image, (left, top), (right, bottom), colour, 2, cv2.LINE_AA)
         # beside the edge of the picture the label stays inside
-        taken.append(_label(image, f"{number}", (left, max(top, 26)), colour, taken))
+        taken.append(_label(image, names[number], (left, max(top, 26)), colour, taken))
     _label(image, f"{time:.2f} s", (0, size[1]), (40, 40, 40), taken)
     return image
 

@@ -33,6 +33,7 @@ from .seen import Seen
 from .settings import MARKED, Settings
 from .skeleton import Skeleton
 from .solving import solve_keypoints
+from .stillness import stillness
 from .take import Take
 from .wire import MAX_PEOPLE, Limits
 
@@ -191,6 +192,7 @@ class Pipeline:
             PersonError: Nobody is who the settings name.
         """
         people, provenance = self._solvable(self.people()), self._provenance()
+        self._tell_of_the_still(people)
         takes: list[Take] = []
         trouble: list[Video2RigError] = []
         for index, person in enumerate(people):
@@ -262,6 +264,17 @@ class Pipeline:
         if len(people) > MAX_PEOPLE:
             self.notices.append(f"{len(people)} people were seen; the {MAX_PEOPLE} who were seen best are solved")
         return people[:MAX_PEOPLE]
+
+    def _tell_of_the_still(self, people: list[Person]) -> None:
+        """Note in `notices` who hardly moves, as pictures and statues do, and who was taken in whose place."""
+        if self._stream is not None and self._stream.passed_over:
+            self.notices.append(
+                f"person {self._stream.passed_over}, the largest, hardly moves, as a picture or a statue; person "
+                f"{people[0].number}, who does, was taken instead. A number or a point chooses the largest all the same"
+            )
+        for person in sorted(people, key=lambda person: person.number):
+            if (found := stillness(person.keypoints)) is not None:
+                self.notices.append(f"person {person.number} {found}")
 
     def _provenance(self) -> dict[str, Any]:
         made = _provenance(self._settings, self._backend)

@@ -6,7 +6,6 @@ A source puts checked files into a folder: under a temporary name first, renamed
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import logging
 import os
@@ -22,6 +21,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+from .files import sha256
 
 log = logging.getLogger(__name__)
 
@@ -154,7 +155,10 @@ def problem_of(path: Path, file: WeightFile) -> str | None:
     """Why `path` is not this file, or None if it is."""
     wanted, since = file.sha256, ""
     try:
-        size = path.stat().st_size
+        if path.is_dir():
+            return f"{file.name} is a folder, not a file"
+        with path.open("rb"):  # a file whose digest nobody knows is not read before it is loaded
+            size = path.stat().st_size
         if not wanted:
             if not size:
                 return f"{file.name} is empty"
@@ -167,9 +171,9 @@ def problem_of(path: Path, file: WeightFile) -> str | None:
         elif size != file.size:
             short = "truncated" if size < file.size else "too long"
             return f"{file.name} is {short}: {size} bytes, not {file.size}"
-        digest = digest_of(path)
-    except FileNotFoundError:
-        return f"no {file.name}"
+        digest = sha256(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return absence_of(file)
     except OSError as error:
         return f"{file.name} cannot be read: {error.strerror or error}"
     if digest != wanted:
@@ -177,9 +181,9 @@ def problem_of(path: Path, file: WeightFile) -> str | None:
     return None
 
 
-def digest_of(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def absence_of(file: WeightFile) -> str:
+    """What :func:`problem_of` says where there is no such file."""
+    return f"no {file.name}"
 
 
 def record_of(path: Path) -> Path:

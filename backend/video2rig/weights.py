@@ -37,13 +37,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import Video2RigError
-from .weight_sources import (
-    DOWNLOAD_PREFIX,
-    SourceError,
-    digest_of,
-    problem_of,
-    record_of,
-)
+from .files import sha256
+from .weight_sources import DOWNLOAD_PREFIX, SourceError, UrlSource, absence_of, problem_of, record_of
 from .weight_table import ENTRIES, Entry
 
 log = logging.getLogger(__name__)
@@ -95,10 +90,9 @@ def fetch(name: str) -> dict[str, Path]:
     tried: list[str] = []
     damaged: list[str] = []
     found = _find_local(entry, tried, damaged)
-    for line in damaged:
-        log.warning("%s is passed over: %s", entry.name, line)
+    passed_over = [f"{entry.name} is passed over: {line}" for line in damaged]
     if found is not None:
-        return {file.name: found[0] / file.name for file in entry.files}
+        return _paths(entry, found[0], passed_over)
     folder = cache_folder() / entry.name
     try:
         if entry.sources:
@@ -112,10 +106,11 @@ def fetch(name: str) -> dict[str, Path]:
             try:
                 source.obtain(entry.name, entry.files, folder)
             except SourceError as why:
-                tried.append(f"{source}: {why}")
-                log.warning("%s: %s", source, why)
+                told = str(why) if isinstance(source, UrlSource) else f"{source}: {why}"  # that names the address
+                tried.append(told)
+                passed_over.append(told)
             else:
-                return {file.name: folder / file.name for file in entry.files}
+                return _paths(entry, folder, passed_over)
     except OSError as error:
         tried.append(f"{folder} cannot be written: {error.strerror or error}")
     wanted = ", ".join(file.name for file in entry.files)
@@ -125,6 +120,14 @@ def fetch(name: str) -> dict[str, Path]:
     raise WeightsError(
         f"no weights '{entry.name}'{told}. Put {wanted} into a folder and name it in VIDEO2RIG_WEIGHTS, or {entry.how}"
     )
+
+
+def _paths(entry: Entry, folder: Path, passed_over: list[str]) -> dict[str, Path]:
+    """Paths of an entry's files in a folder, once it is told what was passed over; where nothing was found, the error
+    tells that."""
+    for line in passed_over:
+        log.warning("%s", line)
+    return {file.name: folder / file.name for file in entry.files}
 
 
 def add(name: str, path: str | Path, check: Callable[[Path], object] = lambda path: None) -> Path:
@@ -142,6 +145,8 @@ def add(name: str, path: str | Path, check: Callable[[Path], object] = lambda pa
     if entry.sources or entry.ships:
         raise WeightsError(f"the weights '{name}' are not added by hand: they are found or fetched when needed")
     (file,) = entry.files
+    if (unreadable := _unreadable(path)) is not None:
+        raise WeightsError(f"{path} {unreadable}; name the file, or the .zip that holds it: {entry.origin}")
     folder = cache_folder() / entry.name
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -151,14 +156,17 @@ def add(name: str, path: str | Path, check: Callable[[Path], object] = lambda pa
             _copy_out(path, part)
             problem = problem_of(part, file)
             if problem is not None:
-                raise WeightsError(f"{path} is not the weights '{name}': {problem}")
+                problem = f"it{problem.removeprefix(file.name)}"
+                raise WeightsError(f"{path} is not the weights '{name}': {problem}. Right is {entry.origin}")
             try:
                 check(part)
             except Video2RigError as error:
-                raise WeightsError(str(error).replace(str(part), str(path))) from error
+                told = str(error).replace(str(part), str(path))
+                right = f". Right is {entry.origin}" if str(path) in told else ""  # else the file was not the trouble
+                raise WeightsError(f"{told}{right}") from error
             if not file.sha256:
                 record = record_of(part)
-                record.write_text(f"{digest_of(part)}  {file.name}\n", encoding="utf-8")
+                record.write_text(f"{sha256(part)}  {file.name}\n", encoding="utf-8")
                 os.replace(record, folder / record.name)
             os.replace(part, folder / file.name)
     except OSError as error:
@@ -177,7 +185,7 @@ def digests(name: str) -> dict[str, str]:
     """
     entry = _entry(name)
     paths = {} if all(file.sha256 for file in entry.files) else fetch(name)
-    return {file.name: file.sha256 or digest_of(paths[file.name]) for file in entry.files}
+    return {file.name: file.sha256 or sha256(paths[file.name]) for file in entry.files}
 
 
 def status() -> list[WeightsStatus]:
@@ -227,14 +235,36 @@ def _local_places(entry: Entry) -> Iterator[tuple[str, Path]]:
 def _find_local(entry: Entry, tried: list[str], damaged: list[str]) -> tuple[Path, str] | None:
     """The first folder with all files right, and the words for it; every other one goes into `tried` with why, and
     those that have a file which is not right into `damaged` too."""
+    places: dict[str, list[str]] = {}
     for words, folder in _local_places(entry):
         problems = [problem for file in entry.files if (problem := problem_of(folder / file.name, file))]
         if not problems:
+            tried += _by_problem(places)
             return folder, words
-        tried.append(f"{words} ({folder}): {problems[0]}")
-        if any((folder / file.name).exists() for file in entry.files):
+        nothing = problems == [absence_of(file) for file in entry.files]
+        places.setdefault(problems[0] if nothing else "; ".join(problems), []).append(f"{words} ({folder})")
+        if not nothing:
             damaged.append(f"{folder}: {'; '.join(problems)}")
+    tried += _by_problem(places)
     return None
+
+
+def _by_problem(places: dict[str, list[str]]) -> list[str]:
+    """What is wrong with places, those together that have the same fault."""
+    return [f"{', '.join(those)}: {problem}" for problem, those in places.items()]
+
+
+def _unreadable(path: Path) -> str | None:
+    """Why a file that a user names cannot be read; None where it can."""
+    try:
+        if path.is_dir():
+            return "is a folder, not a file"
+        with path.open("rb"):
+            return None
+    except FileNotFoundError:
+        return "is not there"
+    except (OSError, ValueError) as error:
+        return f"cannot be read: {getattr(error, 'strerror', None) or error}"
 
 
 def _copy_out(path: Path, target: Path) -> None:

@@ -155,6 +155,25 @@ def test_error_is_one_line_and_names_all_that_was_tried(
         assert part in text
 
 
+def test_places_that_lack_the_same_are_named_together(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    set_pip(monkeypatch, Pip(error="ERROR: offline"))
+    monkeypatch.setenv("VIDEO2RIG_WEIGHTS", str(tmp_path))
+    with pytest.raises(
+        WeightsError, match=rf"tried VIDEO2RIG_WEIGHTS \({tmp_path}/toy\), .*\({cache}\).*: no a\.bin; "
+    ):
+        weights.fetch("toy")
+    (tmp_path / "a.bin").write_bytes(b"short")
+    with pytest.raises(WeightsError, match=rf"\({tmp_path}\): a\.bin is truncated: 5 bytes, not 3000; no b\.bin"):
+        weights.fetch("toy")
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING], "the error tells it all"
+    set_pip(monkeypatch, Pip())
+    assert good(weights.fetch("toy"))
+    (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert record.getMessage().startswith(f"toy is passed over: {tmp_path}: a.bin is truncated")
+
+
 def test_bad_names(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(WeightsError, match=r"'nothing'; there are: toy"):
         weights.fetch("nothing")
@@ -367,8 +386,14 @@ def test_what_a_check_refuses_is_not_taken(cache: Path, mine: Path) -> None:
     def refuse(path: Path) -> None:
         raise Video2RigError(f"{path} is another model")
 
-    with pytest.raises(WeightsError, match=r"^\S*/mine\.bin is another model"):
+    with pytest.raises(WeightsError, match=r"^\S*/mine\.bin is another model. Right is the toy shop$"):
         weights.add("toy", mine, refuse)
+
+    def cannot(path: Path) -> None:
+        raise Video2RigError("the runtime is not installed")
+
+    with pytest.raises(WeightsError, match=r"^the runtime is not installed$"):
+        weights.add("toy", mine, cannot)
     with pytest.raises(OtherModel):
         weights.add("toy", mine, check)
     assert weights.fetch("toy")["a.bin"].read_bytes() == CONTENT["a.bin"]
@@ -407,16 +432,67 @@ def test_the_file_in_an_archive_is_taken(cache: Path, mine: Path, tmp_path: Path
 
 
 def test_what_cannot_be_added_is_said(cache: Path, mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(WeightsError, match=r"absent\.bin cannot be copied.*No such file"):
+    right = "name the file, or the .zip that holds it: the toy shop"
+    with pytest.raises(WeightsError, match=rf"absent\.bin is not there; {right}$"):
         weights.add("toy", tmp_path / "absent.bin")
-    with pytest.raises(WeightsError, match="is empty"):
+    with pytest.raises(WeightsError, match=rf"is a folder, not a file; {right}$"):
+        weights.add("toy", tmp_path)
+    with pytest.raises(WeightsError, match=r"empty\.bin is not the weights 'toy': it is empty. Right is the toy shop$"):
         (tmp_path / "empty.bin").touch()
         weights.add("toy", tmp_path / "empty.bin")
+    with pytest.raises(WeightsError, match=f"cannot be read: embedded null byte; {right}$"):
+        weights.add("toy", "no\0name")
     with pytest.raises(WeightsError, match="'other'; there are: toy"):
         weights.add("other", mine)
     set_entry(monkeypatch, make_entry(UrlSource({})))
     with pytest.raises(WeightsError, match="found or fetched when needed"):
         weights.add("toy", mine)
+
+
+def forbid(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Let nothing in a folder be looked at or read, as where the user has no right to; the system's own rights do not
+    stop every user who may run this."""
+
+    def guarded(name: str) -> None:
+        real = getattr(Path, name)
+
+        def method(self: Path, *arguments: object, **named: object) -> object:
+            if folder in (self, *self.parents):
+                raise PermissionError(13, "Permission denied", str(self))
+            return real(self, *arguments, **named)
+
+        monkeypatch.setattr(Path, name, method)
+
+    for name in ("stat", "open"):
+        guarded(name)
+
+
+def test_what_may_not_be_read_is_said(cache: Path, mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    (locked / "a.bin").write_bytes(CONTENT["a.bin"])
+    monkeypatch.setenv("VIDEO2RIG_WEIGHTS", str(locked))
+    assert weights.fetch("toy") == {"a.bin": locked / "a.bin"}
+    forbid(monkeypatch, locked / "a.bin")
+    with pytest.raises(WeightsError, match=r"tried \S*/locked: a\.bin cannot be read: Permission denied\."):
+        weights.fetch("toy")
+    (line,) = weights.status()
+    assert line.folder is None and line.damaged == f"{locked}: a.bin cannot be read: Permission denied"
+    with pytest.raises(WeightsError, match=r"a\.bin cannot be read: Permission denied; name the file"):
+        weights.add("toy", locked / "a.bin")
+    assert not cache.exists()
+    forbid(monkeypatch, locked / "toy")
+    with pytest.raises(WeightsError, match=r"locked/toy: a\.bin cannot be read: Permission denied"):
+        weights.fetch("toy")
+
+
+def test_a_folder_of_the_files_name_is_no_file(cache: Path, mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (cache / "a.bin").mkdir(parents=True)
+    with pytest.raises(WeightsError, match=r"a\.bin is a folder, not a file"):
+        weights.fetch("toy")
+    set_entry(monkeypatch, make_entry())
+    with pytest.raises(WeightsError, match=r"a\.bin is a folder, not a file; no b\.bin"):
+        weights.fetch("toy")
 
 
 def test_absent_weights_of_the_users_say_where_to_get_them(cache: Path, mine: Path) -> None:

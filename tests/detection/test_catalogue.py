@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import dot_network
 from video2rig import settings, weight_sources, weights
 from video2rig.cli import main
 from video2rig.detection import catalogue, onnx_session
 from video2rig.detection.catalogue import CATALOGUE, DetectorError
+from video2rig.detection.openpose.network import OpenPoseNetwork
 from video2rig.detection.simcc import SimCC
 from video2rig.errors import Video2RigError
 from video2rig.keypoints import KEYPOINT_SETS
@@ -224,13 +226,38 @@ def test_stages_of_openpose_share_a_file(
 def test_a_file_of_fewer_stages_is_not_taken_for_all_of_them(
     nothing_here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from video2rig.detection.openpose.network import OpenPoseNetwork
-
     torch.save(OpenPoseNetwork(3).state_dict(), tmp_path / "three.pth")
     assert main(["models", "add", "openpose_3", str(tmp_path / "three.pth")]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert "three.pth: holds 3 stages; 6 were asked for" in line and "One file serves openpose_6, openpose_5" in line
     assert not (nothing_here / "openpose").exists()
+
+
+def test_a_safetensors_file_is_taken_too(
+    nothing_here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_file(OpenPoseNetwork(6).state_dict(), tmp_path / "body.safetensors")
+    assert main(["models", "add", "openpose", str(tmp_path / "body.safetensors")]) == 0
+    assert catalogue.load("openpose_2", "cpu").keypoint_set == "coco_18"
+    save_file({"0.bias": torch.zeros(2)}, tmp_path / "other.safetensors")
+    before = weights.digests("openpose")
+    assert main(["models", "add", "openpose", str(tmp_path / "other.safetensors")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "other.safetensors: is of another model: it has 0.bias; the OpenPose network has" in line
+    assert line.endswith("Right is " + weights.ENTRIES["openpose"].origin) and "One file serves" not in line
+    assert weights.digests("openpose") == before, "what was there stays"
+
+
+@pytest.mark.parametrize("name", ["openpose", "openpose_3", RTMPOSE.name])
+def test_a_file_that_is_not_there_is_named(
+    nothing_here: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path, words in ((tmp_path / "gone.pth", "is not there"), (tmp_path, "is a folder, not a file")):
+        assert main(["models", "add", name, str(path)]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"video2rig: {path} {words}; name the file, or the .zip that holds it: ")
+        assert weights.ENTRIES[CATALOGUE.get(name, CATALOGUE["openpose_6"]).weights[0]].origin in line
+    assert not nothing_here.exists() or not list(nothing_here.iterdir())
 
 
 def test_what_is_brought_is_not_fetched_and_says_how(nothing_here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -267,6 +294,15 @@ def test_onnxruntime_missing_is_said(nothing_here: Path, rtmpose: Path, monkeypa
     for call in (lambda: catalogue.load(RTMPOSE.name, "cpu"), lambda: catalogue.add(RTMPOSE.name, rtmpose)):
         with pytest.raises(Video2RigError, match=r"onnxruntime is not installed.* -m pip install onnxruntime"):
             call()
+
+
+def test_absent_weights_and_onnxruntime_are_told_at_once(nothing_here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_session, "PACKAGES", ("no-such-package",))
+    for name, entry in CATALOGUE.items():
+        with pytest.raises(DetectorError, match="is not here: no weights") as told:
+            catalogue.load(name, "cpu")
+        needs = "It needs onnxruntime too: `pip install video2rig[onnx]`" in str(told.value)
+        assert needs == (entry.shape is not None)
 
 
 # ---- other commands -----------------------------------------------------------------------------------------------

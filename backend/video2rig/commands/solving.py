@@ -129,6 +129,7 @@ def _people(options: argparse.Namespace) -> int:
     from ..contact_sheet import contact_sheet, point_on, telling_frames
     from ..files import FileError, check_writable, replacing
     from ..presence import clarity, presence
+    from ..stillness import stillness
 
     settings = Settings(device=options.device, detector=options.detector, person="everyone", regression=False)
     if options.output.suffix.lower() not in (".png", ".jpg", ".jpeg"):
@@ -146,7 +147,9 @@ def _people(options: argparse.Namespace) -> int:
         frame = int(clarity(keypoints).argmax())
         x, y = point_on(keypoints, frame)
         where = f"{x:.0f},{y:.0f}@{keypoints.times[frame]:.3f}"
-        print(f"person {number}: {presence(keypoints)}; --person {number}, or --person {where}")
+        still = stillness(keypoints)
+        note = "" if still is None else f"; {still}"
+        print(f"person {number}: {presence(keypoints)}{note}; --person {number}, or --person {where}")
     say(f"wrote {options.output}")
     return 0
 

@@ -88,7 +88,7 @@ class Entry:
         here, places = True, []
         if self.shape is not None and not onnx_session.installed():
             here = False
-            places.append("onnxruntime is not installed: `pip install video2rig[onnx]`")
+            places.append(f"onnxruntime is not installed: {_ONNXRUNTIME}")
         for name in self.weights:
             if found[name].folder is not None:
                 places.append(f"{found[name].place}, {found[name].folder}")
@@ -142,6 +142,7 @@ def _simcc(name: str, shape: Shape, accuracy: str) -> Entry:
     return Entry(name, shape.keypoint_set, accuracy, (name, "blazepose"), load, shape)
 
 
+_ONNXRUNTIME = "`pip install video2rig[onnx]`"
 _MEASURED = "benchmarks/detection.py measures it on real video"
 _FEWER = "benchmarks/openpose_stages.py measures how far its maps are from those of 6"
 
@@ -214,7 +215,9 @@ def load(name: str, device: torch.device | str) -> Detector:
     try:
         return entry.load(device)
     except WeightsError as error:
-        raise DetectorError(f"the detector '{name}' is not here: {error}. {_there_are()}") from error
+        also = entry.shape is not None and not onnx_session.installed()
+        needs = f". It needs onnxruntime too: {_ONNXRUNTIME}" if also else ""
+        raise DetectorError(f"the detector '{name}' is not here: {error}{needs}. {_there_are()}") from error
 
 
 def fetch(name: str) -> dict[str, Path]:
@@ -252,12 +255,21 @@ def add(name: str, path: Path) -> Path:
         try:
             most.loader({copy.name: copy}, "cpu")
         except Video2RigError as error:
-            if len(sharing) == 1:
+            if not _takes(sharing[-1], copy):
                 raise
             names = ", ".join(entry.name for entry in sharing)
             raise WeightsError(f"{error}. One file serves {names}, so it must do for {most.name}") from error
 
     return weights.add(own, path, check)
+
+
+def _takes(least: Entry, path: Path) -> bool:
+    """Whether the detector that needs the least of a file can do with it."""
+    try:
+        least.loader({path.name: path}, "cpu")
+    except Video2RigError:
+        return False
+    return True
 
 
 def digests(name: str) -> dict[str, dict[str, str]]:

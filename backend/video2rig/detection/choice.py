@@ -10,6 +10,7 @@ import numpy as np
 from ..person import PersonChoice
 from .circles import radius
 from .lanes import Lane
+from .movers import Movers
 from .tracking import KeyFrame, Track, Tracker
 
 SETTLED_SECONDS = 0.5  # whoever was followed for this long was no passing error of the networks
@@ -55,16 +56,19 @@ class Whom:
     """Whom a choice names, as far as that is known yet.
 
     Attributes:
-        owner: The key of the track that "largest" follows, frame by frame; -1 for nobody. pointed: The key of the track
+        owner: The key of the track that "largest" follows, frame by frame; -1 for nobody. unmoved: Whether nobody whom
+            it followed was seen to move yet: then the others are looked at too. pointed: The key of the track
             at the point; None while that is not known, -1 for nobody. time: Of the last frame, s.
     """
 
     def __init__(self, person: PersonChoice, fps: float) -> None:
         self._person = person
         self._largest = Largest(fps) if person.kind == "largest" else None
+        self._movers = Movers()
         self._pointed_at: int | None = None  # the frame of the point; None while it is not known, and without a point
         self.time = -math.inf  # of the last frame, s
         self.owner: list[int] = []
+        self.unmoved = person.kind == "largest"
         self.pointed: int | None = None
 
     def note_times(self, first: int, times: np.ndarray) -> None:
@@ -85,18 +89,25 @@ class Whom:
             goes_on = lane is not None and (previous == key or np.isfinite(lane.expected(frame, frame + 1)).all())
             self.owner.append(previous if goes_on or key is None else key)
         self.owner.append(-1 if key is None else key)
+        if self.unmoved:
+            self._movers.see(tracks)
+            self.unmoved = key is None or not self._movers.moves(key)
 
     def may_want(self, key: int, lanes: dict[int, Lane], numbered: int) -> bool:
         """Whether a track that is there may be asked for; `numbered` tracks have a number."""
         if self._largest is not None:
-            return self._largest.may_be(key)
+            return self.unmoved or self._largest.may_be(key)
         return key not in lanes or self._may_be(lanes[key], numbered)
 
     def wanted(self, first: int, last: int, tracker: Tracker, lanes: dict[int, Lane]) -> list[tuple[Lane, np.ndarray]]:
         """Lanes to be looked at, and which of the frames from first to before last."""
         if self._largest is not None:
             owner = np.array(self.owner[first:last])
-            chosen = [(lanes[key], owner == key) for key in np.unique(owner[owner >= 0]).tolist()]
+            chosen = [
+                (lane, (owner == key) | (self.unmoved and lane.number > 0))
+                for key, lane in lanes.items()
+                if self.unmoved or (owner == key).any()
+            ]
         else:
             chosen = [
                 (lane, np.ones(last - first, bool)) for lane in lanes.values() if self._may_be(lane, tracker.numbered)

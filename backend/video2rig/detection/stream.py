@@ -31,7 +31,9 @@ from .circles import smoothed
 from .detector import CropDetector, Detector
 from .frame_ring import FrameRing
 from .key_frames import KeyFrames
+from .lanes import Lane
 from .looks import VIEWS, Looks, frames_held
+from .movers import Seen, instead_of
 from .tracking import Tracker
 
 CPU_CHUNK, GPU_CHUNK = 12, 128  # frames
@@ -57,7 +59,12 @@ class Tracked(NamedTuple):
 
 
 class PeopleStream:
-    """Frames in, in order; people out, after the last one."""
+    """Frames in, in order; people out, after the last one.
+
+    Attributes:
+        passed_over: Once there are people: the number of the largest person, who hardly moves, and in whose place
+            somebody who does was taken; 0 for nobody.
+    """
 
     def __init__(
         self,
@@ -96,6 +103,7 @@ class PeopleStream:
         self._keys = KeyFrames(detector, fps, sparing=on_cpu and chunk <= CPU_CHUNK)
         self._chunk = self._keys.every * math.ceil(chunk / self._keys.every)
         self._whom = Whom(person, fps)
+        self._times: list[float] = []
         self._shape: tuple[int, ...] = ()
         self._ring: FrameRing | None = None
         self._looks: Looks | None = None
@@ -103,6 +111,7 @@ class PeopleStream:
         # on a GPU calls wait for one another, and frames to wait for are dear
         self._overlap = on_cpu and isinstance(detector, CropDetector)
         self._finished = False
+        self.passed_over = 0
 
     # ---- what comes in --------------------------------------------------------------------------------------------
 
@@ -122,9 +131,9 @@ class PeopleStream:
         ring = self._ring or self._begin(images.shape[1:])
         if images.shape[1:] != self._shape:
             raise StreamError(f"the frame size changed from {self._shape[:2]} to {images.shape[1:3]} in the stream")
-        self._whom.note_times(
-            ring.pushed, (ring.pushed + np.arange(len(images))) / self._fps if times is None else times
-        )
+        times = (ring.pushed + np.arange(len(images))) / self._fps if times is None else times
+        self._times += times.tolist()
+        self._whom.note_times(ring.pushed, times)
         while len(images):
             room = self._chunk - ring.pushed % self._chunk
             ring.push(images[:room])
@@ -194,7 +203,22 @@ class PeopleStream:
                 if whole is not None and part is not None:
                     whole[own] = part[own]
         numbers = [self._keys.lanes[key].number for key in keys[np.argsort(-counts, kind="stable")].tolist()]
-        return [self._calm(next((number for number in numbers if number), 1), *columns)]
+        number = next((number for number in numbers if number), 1)
+        if self._whom.unmoved and (other := self._instead_of(Seen(number, *columns[:2]), set(keys.tolist()))):
+            self.passed_over = number
+            return [self._calm(other.number, *other.results(self._count))]
+        return [self._calm(number, *columns)]
+
+    def _instead_of(self, followed: Seen, keys: set[int]) -> Lane | None:
+        """Who is taken in place of the person with these keys, who was not seen to move: see `movers.py`."""
+        lanes = {
+            lane.number: lane
+            for lane in self._keys.lanes.values()
+            if lane.number and lane.result and lane.key not in keys
+        }
+        others = [Seen(number, *lane.results(self._count)[:2]) for number, lane in lanes.items()]
+        other = instead_of(followed, others, np.array(self._times))
+        return None if other is None else lanes[other.number]
 
     def _calm(self, number: int, positions: np.ndarray, confidence: np.ndarray, world: np.ndarray | None) -> Tracked:
         """With the jitter of the world landmarks smoothed away."""

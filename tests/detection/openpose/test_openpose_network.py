@@ -223,6 +223,16 @@ def test_truncated_files_are_refused(save: Callable[..., Path], name: str, part:
         load_network(whole, 2)
 
 
+def test_either_kind_of_file_is_known_by_its_content(save: Callable[..., Path], tmp_path: Path) -> None:
+    whole = save(random_weights(), "weights.safetensors")
+    assert load_network(whole.rename(tmp_path / "body_pose_model.pth"), 2).stages == 2
+    for content in (b"<!DOCTYPE html><html>", b"not a model at all", bytes(20)):
+        (tmp_path / "page.pth").write_bytes(content)
+        with pytest.raises(OpenPoseError, match=r"page\.pth: is damaged, truncated or no file of tensors") as told:
+            load_network(tmp_path / "page.pth")
+        assert "\n" not in str(told.value) and "failed" not in str(told.value)
+
+
 def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> tuple:
@@ -233,4 +243,5 @@ def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
     with pytest.raises(OpenPoseError, match="is damaged, truncated or no file of tensors alone") as told:
         load_network(path)
     assert "weights_only" not in str(told.value), "torch's advice to load it unchecked"
+    assert "it asks for getattr, which is not loaded; a right one holds model.state_dict() alone" in str(told.value)
     assert not (tmp_path / "run").exists()

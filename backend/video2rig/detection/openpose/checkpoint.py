@@ -8,6 +8,7 @@ The authors' weights are for non-commercial use only, so Video2Rig neither carri
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,6 +24,7 @@ from .stages import OpenPoseError, check_stages
 
 _PREFIX = re.compile(r"(module\.)?(model\d(_\d)?\.)?")
 _STAGE = re.compile(r"Mconv\d_stage(\d)_L\d\.")
+_GLOBAL = re.compile(r"Unsupported global: GLOBAL (\S+)")
 _NAMED = 3  # of a long list of names, so many are told
 
 
@@ -69,16 +71,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise OpenPoseError(f"{path}: there is no such file; name one with the weights of the OpenPose network")
     try:
-        if path.suffix.lower() == ".safetensors":
-            content = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_file(path) if _is_safetensors(path) else torch.load(path, map_location="cpu", weights_only=True)
     except SafetensorError as error:
         raise OpenPoseError(f"{path}: is damaged, truncated or no safetensors file ({error})") from error
     except Exception as error:  # torch.load names no common base of what it raises
-        reason = str(error).strip().split("\n")[0].split(". ")[0]  # without its advice to load pickles unchecked
         raise OpenPoseError(
-            f"{path}: is damaged, truncated or no file of tensors alone that torch.save wrote ({reason})"
+            f"{path}: is damaged, truncated or no file of tensors alone that torch.save wrote ({_reason(error)})"
         ) from error
     if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
         raise OpenPoseError(f"{path}: holds no tensors by name (a state dict)")
@@ -86,6 +84,28 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if len(weights) != len(content):
         raise OpenPoseError(f"{path}: names the same layer twice, under several prefixes")
     return weights
+
+
+def _is_safetensors(path: Path) -> bool:
+    """By its content, as the cache has one name for either kind: the size of a header, and the header, in JSON.
+
+    https://huggingface.co/docs/safetensors
+    """
+    if path.suffix.lower() == ".safetensors":
+        return True
+    with path.open("rb") as file:
+        start = file.read(9)
+    return start[8:] == b"{" and int.from_bytes(start[:8], "little") <= path.stat().st_size
+
+
+def _reason(error: Exception) -> str:
+    """What torch.load says, without its advice to load pickles unchecked."""
+    text = str(error).strip()
+    if found := _GLOBAL.search(text):
+        return f"it asks for {found[1]}, which is not loaded; a right one holds model.state_dict() alone"
+    if isinstance(error, pickle.UnpicklingError):
+        return "nothing in it can be read as tensors"
+    return text.split("\n")[0].split(". ")[0]
 
 
 def _some(names: Iterable[str]) -> str:
