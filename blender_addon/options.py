@@ -159,7 +159,11 @@ class VIDEO2RIG_PG_options(PropertyGroup):
         name="Proportions",
         description="Whose proportions the video shows, where the motion goes onto an armature that was there before",
         items=[
-            ("person", "Person's", "The person is measured; the armature takes over the pose, whatever its proportions"),
+            (
+                "person",
+                "Person's",
+                "The person is measured; the armature takes over the pose, whatever its proportions",
+            ),
             ("armature", "Armature's", "The armature was built to the person's own measures, and is solved as such"),
         ],
         default=_DEFAULTS.proportions,
