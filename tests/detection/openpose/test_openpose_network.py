@@ -53,6 +53,7 @@ def random_weights() -> dict[str, Tensor]:
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            assert module.bias is not None
             nn.init.normal_(module.bias, std=0.1)
     return network.state_dict()
 
