@@ -124,20 +124,18 @@ def feet(rig: Any, motion: Any, frames: np.ndarray) -> tuple[list[float], float]
     return speeds, 1000 * max(0.0, float((standing - places[..., 2]).max()))
 
 
-def ends(take: Any) -> np.ndarray:
+def ends(motion: Any, person: Any) -> np.ndarray:
     """Return how far [T, 4] wrists and ankles are from where the person's own limbs point, drawn with the rig's lengths
     from its shoulders and hips; parts of the rig's height."""
     from video2rig.kinematics import joint_positions
-    from video2rig.motion import Motion
 
-    own, rig = take.own, take.motion.skeleton
-    person = Motion(own.skeleton, take.motion.times, own.rotations, own.root_position, np.ones(own.rotations.shape[:2]))
-    places, seen = joint_positions(take.motion)[0], joint_positions(person)[0]
+    rig, own = motion.skeleton, person.skeleton
+    places, seen = joint_positions(motion)[0], joint_positions(person)[0]
     rest = rig.rest_matrices()[:, :3, 3]
     off = []
     for side in ("left", "right"):
         for limb in (("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle")):
-            at, its = ([body.index(f"{side}_{role}") for role in limb] for body in (rig, own.skeleton))
+            at, its = ([body.index(f"{side}_{role}") for role in limb] for body in (rig, own))
             along = np.diff(seen[:, its], axis=1)
             along /= np.linalg.norm(along, axis=-1, keepdims=True)
             lengths = np.linalg.norm(np.diff(rest[at], axis=0), axis=1)
@@ -162,6 +160,7 @@ def of_video(addon: Any, video: Path) -> None:
     pipeline.finish()
     keypoints = pipeline.people()[0].keypoints
     facts = clip.info.facts() | {"frame_count": len(keypoints.times)}
+    person = solve_seen(Seen(keypoints, 1, None), settings, facts, backend)
     print("| rig | found | apart, mm | ends, %: mean | most | slide, mm/s: mean | 99 % | most | in the floor, mm |")
     print("|---|---|---|---|---|---|---|---|---|")
     for name, make in rigs(addon):
@@ -180,7 +179,7 @@ def of_video(addon: Any, video: Path) -> None:
         told = addon.mapping.of(rig).family or "by structure"
         whole = bool(np.allclose(frames, np.arange(1, len(frames) + 1)))
         off = f"{1000 * apart(rig, motion, len(frames)):.2f}" if whole else "-"
-        missed = 100 * ends(take)
+        missed = 100 * ends(take.motion, person.motion)
         off += f" | {missed.mean():.2f} | {missed.max():.2f}"
         print(f"| {name} | {told} | {off} | {slide} | {sunk:.2f} |", flush=True)
 
