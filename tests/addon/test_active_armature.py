@@ -110,7 +110,7 @@ def test_an_import_onto_the_active_armature(addon: Any, backend: Any, empty: Any
     assert len(bpy.data.armatures) == 1
     for unchanged in ("modes", "limits", "object"):
         assert after[unchanged] == before[unchanged]
-    assert set(json.loads(rig.animation_data.action["video2rig_provenance"])) == {"settings"}
+    assert set(json.loads(rig.animation_data.action["video2rig_provenance"])) == {"settings", "proportions"}
     assert empty.view_layer.objects.active == rig
     # the server's fake motion puts the root at the world's origin, at rest, whatever the object's own place
     world = np.array(rig.matrix_world @ rig.pose.bones["spine"].matrix)
