@@ -34,7 +34,9 @@ _SHIFT = 0.006  # metres
 _FADE = 0.2  # seconds before and after a rest over which the change fades
 _SUNK = 0.0005  # metres below its height when standing at which a part is in the floor
 _ROUNDS = 5  # of lifting out of the floor what sinks while something else is put right
-_ITERATIONS = 12  # of each firmness
+_ITERATIONS = 60  # of each firmness, at most
+_SETTLED = 1e-4  # a frame is done once a step lowers its cost by a smaller part,
+_FIRST_DAMPING, _HOPELESS = 1e-3, 1e3  # or no step does so under this damping
 
 
 def planted(motion: Motion) -> Motion:
@@ -219,23 +221,25 @@ class _Legs:
 
     def descended(self, state: np.ndarray, target: np.ndarray, firm: np.ndarray) -> np.ndarray:
         """Return the [T, N] numbers of least :meth:`cost`, from some that are near."""
-        places, slopes = self.points(state)
-        cost = self.cost(state, places, target, firm)
-        damping = np.full(len(state), 1e-3)
+        state, damping, moving = state.copy(), np.full(len(state), _FIRST_DAMPING), np.arange(len(state))
         for _ in range(_ITERATIONS):
-            gradient = np.einsum("tsi,tsi,tsin->tn", places - target, firm, slopes)
-            gradient += self.weight * (state - self.start)
-            hessian = np.einsum("tsin,tsi,tsim->tnm", slopes, firm, slopes) + np.eye(state.shape[1]) * self.weight
-            stuck = ((state <= self.lower) & (gradient > 0)) | ((state >= self.upper) & (gradient < 0))
-            step = solve_each(hessian, ~stuck, damping, gradient[..., None])[0][..., 0]
-            tried = np.clip(state - step, self.lower, self.upper)
-            there, along = self.points(tried)
-            costs = self.cost(tried, there, target, firm)
-            better = costs < cost
-            state, cost = np.where(better[:, None], tried, state), np.where(better, costs, cost)
-            places = np.where(better[:, None, None], there, places)
-            slopes = np.where(better[:, None, None, None], along, slopes)
-            damping = np.where(better, damping * 0.1, damping * 10).clip(1e-9, 1e6)
+            legs, here = self._at(moving), state[moving]
+            to, held = target[moving], firm[moving]
+            places, slopes = legs.points(here)
+            cost = legs.cost(here, places, to, held)
+            gradient = np.einsum("tsi,tsi,tsin->tn", places - to, held, slopes) + legs.weight * (here - legs.start)
+            hessian = np.einsum("tsin,tsi,tsim->tnm", slopes, held, slopes) + np.eye(here.shape[1]) * legs.weight
+            stuck = ((here <= legs.lower) & (gradient > 0)) | ((here >= legs.upper) & (gradient < 0))
+            step = solve_each(hessian, ~stuck, damping[moving], gradient[..., None])[0][..., 0]
+            tried = np.clip(here - step, legs.lower, legs.upper)
+            gain = cost - legs.cost(tried, legs.points(tried)[0], to, held)
+            better = gain > 0
+            state[moving] = np.where(better[:, None], tried, here)
+            damping[moving] = np.where(better, damping[moving] * 0.1, damping[moving] * 10).clip(1e-9, 1e6)
+            settled = np.where(better, gain < _SETTLED * cost, damping[moving] > _HOPELESS)
+            moving = moving[~settled]
+            if not len(moving):
+                break
         return state
 
     def cost(self, state: np.ndarray, places: np.ndarray, target: np.ndarray, firm: np.ndarray) -> np.ndarray:
