@@ -2,7 +2,7 @@
 """Which rotations of one human skeleton are the same pose of another, of any names, bone axes and rest pose.
 
 Bones correspond by their roles. Between two that do lies one constant rotation, for both are known at rest; where the
-skeletons rest in different poses (arms down, arms out) segments are first turned onto one another.
+skeletons rest in different poses (arms down, arms out) segments are first turned onto one another, and soles laid flat.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ _CONTINUES = {
     },
 }
 """The role of the joint at the end of each joint's segment."""
+
+_TOES = ("left_toes", "right_toes")
+_LEVEL = (1.0, 1.0, 0.0)
 
 
 class SamePose(NamedTuple):
@@ -95,8 +98,12 @@ def _correspondence(skeleton: Skeleton, human: Skeleton, pairs: list[tuple[int, 
         turn = turns[above] if above >= 0 else facing
         end = _CONTINUES.get(skeleton.roles[joint], "")
         if above >= 0 and end in skeleton.roles and end in human.roles:
-            along = turn @ (rest[skeleton.index(end), :3, 3] - rest[joint, :3, 3])
-            turn = _onto(along, human_rest[human.index(end), :3, 3] - human_rest[other, :3, 3]) @ turn
+            along = rest[skeleton.index(end), :3, 3] - rest[joint, :3, 3]
+            target = human_rest[human.index(end), :3, 3] - human_rest[other, :3, 3]
+            if end in _TOES:
+                # ankles are as high as they are; what feet have in common are soles, flat at rest
+                turn, along, target = facing, along * _LEVEL, target * _LEVEL
+            turn = _onto(turn @ along, target) @ turn
         turns[joint] = turn
         constant[joint] = human_rest[other, :3, :3].T @ turn @ rest[joint, :3, :3]
     return constant
