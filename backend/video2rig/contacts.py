@@ -161,18 +161,13 @@ def hold(
         for start, end in _runs(resting[:, part]):
             interval = slice(start, end + 1)
             place = np.median(places[interval, part], axis=0)
-            place[2] = feet.standing[part] if always else rest_height(place[2], feet.standing[part])
+            if always or abs(place[2] - feet.standing[part]) < _STEP:
+                place[2] = feet.standing[part]
             target[interval, keypoint] = place
             weight[interval, keypoint] = 1.0 / np.array(_DEVIATION)
     to_world = camera.rotation.T
     target += to_world @ camera.translation  # along the world's axes, but from the camera
     return Contacts(torch.tensor(to_world), torch.tensor(target)[None], torch.tensor(weight)[None])
-
-
-def rest_height(height: float, standing: float) -> float:
-    """Return how high a part of a foot rests that was seen at a height, metres: as it stands on the floor, unless it
-    stands on something else."""
-    return standing if abs(height - standing) < _STEP else max(height, standing)
 
 
 def floor_below(model: BodyModel, feet: Feet, camera: Camera) -> Floor:

@@ -10,6 +10,7 @@ fades.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
 from typing import NamedTuple
@@ -17,10 +18,10 @@ from typing import NamedTuple
 import numpy as np
 
 from .bounds import joint_angles
-from .contacts import rest_height
 from .ik.time_kernels import solve_each
 from .keypoints import sites
-from .motion import Motion, hemisphere_continuous
+from .kinematics import keypoint_positions
+from .motion import Contact, Motion, hemisphere_continuous
 from .retarget import matrices, orientations, quaternions
 from .skeleton import Skeleton
 
@@ -39,23 +40,22 @@ _SETTLED = 1e-4  # a frame is done once a step lowers its cost by a smaller part
 _FIRST_DAMPING, _HOPELESS = 1e-3, 1e3  # or no step does so under this damping
 
 
-def planted(motion: Motion) -> Motion:
+def planted(motion: Motion, heights: Sequence[float] | None = None) -> Motion:
     """Return the motion with the parts of feet that rest at one place, and none below the floor.
 
     A part rests where one of the motion's contacts says so: heels by the ankle's joint, toes by the toes'. Its place is
-    the middle of where it was, at the height that it has when standing unless it rests on something higher.
+    the middle of where it was, and not below the height that it has when standing.
 
     Args:
         motion: In a world whose floor is z = 0, on a skeleton with human roles.
+        heights: How much higher than when standing the part rests in each of the contacts, metres; None keeps what is.
     """
-    skeleton = motion.skeleton
-    joints, offset = sites(skeleton, SOLES)
-    rest = skeleton.rest_matrices()[joints]
-    standing = rest[:, 2, 3] + np.einsum("si,si->s", rest[:, 2, :3], offset)
+    joints, offset, standing = _soles(motion.skeleton)
     legs = _Legs(motion, joints, offset)
     state = legs.start
     places = legs.points(state)[0]
-    target, held = _targets(motion, joints, places, standing)
+    heights = rest_heights(motion) if heights is None else heights
+    target, held = _targets(motion, joints, places, standing, heights)
     for _ in range(_ROUNDS):
         sunk = (places[..., 2] < standing - _SUNK) & (held[..., 2] < 1)
         target[..., 2] = np.where(sunk, standing, target[..., 2])
@@ -69,13 +69,37 @@ def planted(motion: Motion) -> Motion:
     return legs.motion(state)
 
 
+def rest_heights(motion: Motion) -> list[float]:
+    """Return how much higher than when standing a part of a foot rests in each of the motion's contacts, metres."""
+    joints, _, standing = _soles(motion.skeleton)
+    places = keypoint_positions(motion, SOLES)
+    names = [motion.skeleton.names[joint] for joint in joints]
+    found = []
+    for contact in motion.contacts:
+        part, frames = names.index(contact.joint), _frames(motion, contact)
+        height = np.median(places[frames, part, 2]) - standing[part] if len(frames) else 0.0
+        found.append(max(float(height), 0.0))
+    return found
+
+
+def _soles(skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the joints [S] that carry the soles, their places [S, 3] there, and their heights [S] when standing."""
+    joints, offset = sites(skeleton, SOLES)
+    rest = skeleton.rest_matrices()[joints]
+    return joints, offset, rest[:, 2, 3] + np.einsum("si,si->s", rest[:, 2, :3], offset)
+
+
+def _frames(motion: Motion, contact: Contact) -> np.ndarray:
+    return np.flatnonzero((motion.times >= contact.start - 1e-9) & (motion.times <= contact.end + 1e-9))
+
+
 def _targets(
-    motion: Motion, joints: np.ndarray, places: np.ndarray, standing: np.ndarray
+    motion: Motion, joints: np.ndarray, places: np.ndarray, standing: np.ndarray, heights: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return [T, S, 3] where the soles should be, metres, and [T, S, 3] from 0 (anywhere) to 1 (there)."""
     target, held = places.copy(), np.zeros(places.shape)
     times = motion.times
-    for rest in _rests(motion, joints, places, standing):
+    for rest in _rests(motion, joints, places, standing, heights):
         part, inside = rest.part, slice(rest.first, rest.last + 1)
         # on the way to its place and from it a part is as far off as at the end of the rest, less and less
         for edge, frames in ((rest.first, times < times[rest.first]), (rest.last, times > times[rest.last])):
@@ -94,15 +118,17 @@ class _Rest(NamedTuple):
     place: np.ndarray  # [3] metres
 
 
-def _rests(motion: Motion, joints: np.ndarray, places: np.ndarray, standing: np.ndarray) -> list[_Rest]:
+def _rests(
+    motion: Motion, joints: np.ndarray, places: np.ndarray, standing: np.ndarray, heights: Sequence[float]
+) -> list[_Rest]:
     """Return where and when parts of the feet rest; a heel is as far from toes that rest with it as a foot is long."""
     found: list[_Rest] = []
-    for contact in motion.contacts:
-        frames = np.flatnonzero((motion.times >= contact.start - 1e-9) & (motion.times <= contact.end + 1e-9))
+    for contact, height in zip(motion.contacts, heights, strict=True):
+        frames = _frames(motion, contact)
         for part in [part for part, joint in enumerate(joints) if motion.skeleton.names[joint] == contact.joint]:
             if len(frames):
                 place = np.median(places[frames, part], axis=0)
-                place[2] = rest_height(place[2], standing[part])
+                place[2] = standing[part] + height
                 found.append(_Rest(part, int(frames[0]), int(frames[-1]), place))
     # the longest rests keep their places; those beside them follow, and those beside these
     waiting = sorted(found, key=lambda rest: rest.first - rest.last)

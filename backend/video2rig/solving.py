@@ -14,7 +14,7 @@ from .keypoints import Keypoints
 from .motion import Contact
 from .onto_rig import leg_length, onto_rig, same_contacts
 from .own_body import OwnBody
-from .planting import planted
+from .planting import planted, rest_heights
 from .regression import Regressor
 from .rom_profiles import with_profile
 from .settings import MARKED, Settings
@@ -71,15 +71,16 @@ def solve_keypoints(
     known = former is not None or body is skeleton
     wanted = Wanted(settings, body, known, regressor, world, resting, former)
     motion, camera = solve_body(keypoints, wanted, int(video["width"]), int(video["height"]), progress)
-    own = None
+    own, heights = None, rest_heights(motion)
     if rig is not None:
         own, size = OwnBody(motion.skeleton, motion.rotations, motion.root_position, camera), 1.0
         if world is None:
             # the whole world becomes as large as the rig, so that the camera sees it where it saw the person
             size = leg_length(rig) / leg_length(motion.skeleton)
             camera = camera.placed(camera.rotation, size * camera.translation)
+        heights = [leg_length(rig) / leg_length(motion.skeleton) * height for height in heights]
         motion = onto_rig(motion, rig, keypoints.on_skeleton().names, size)
-    motion = motion if settings.contacts == "off" else planted(motion)
+    motion = motion if settings.contacts == "off" else planted(motion, heights)
     measured = rig is None and (skeleton is None or settings.proportions == "person")
     told = provenance | {"proportions": MEASURED if measured else OF_THE_ARMATURE}
     return Take(dataclasses.replace(motion, provenance=told), keypoints, camera, video, person, own)
