@@ -27,6 +27,7 @@ from .mocap import Clips
 _SPREAD = 0.43  # metres, root mean square distance of a body's points from its middle
 _STATURE, _SEGMENT = 0.06, 0.06  # standard deviations of the logarithms
 _SITE = 0.012  # metres, in 3 axes: where on a body a detector's point lies
+_BODY_KNOWN, _FOCAL_RIGHT, _FOCAL_NEAR = 0.5, 0.4, 0.25  # shares of the windows; in the rest the focal length is a guess
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ class Batches:
             seen = self._measured.detected(true_rays[:some], stature, facing(across, root[:some]), choose)
             rays[:some], confidence[:some] = seen
         zoom, focal_known = self._focal(count)
-        known = choose.chance(0.7, count)
+        known = choose.chance(_BODY_KNOWN, count)
         told = proportions + 0.03 * choose.normal(*proportions.shape)
         read, turn = features(rays * zoom, confidence, told, known.float(), focal_known)
         local[:, :, 0] = rest.T @ turn @ rest @ local[:, :, 0]
@@ -141,5 +142,6 @@ class Batches:
         choose = self._choose
         kind = choose.uniform(0, 1, count)
         near, far = (0.07 * choose.normal(count)).exp(), choose.log_uniform(0.6, 1.7, count)
-        zoom = torch.where(kind < 0.5, torch.ones_like(kind), torch.where(kind < 0.7, near, far))
-        return zoom[:, None, None, None], (kind < 0.6).float()
+        rough = torch.where(kind < _FOCAL_RIGHT + _FOCAL_NEAR, near, far)
+        zoom = torch.where(kind < _FOCAL_RIGHT, torch.ones_like(kind), rough)
+        return zoom[:, None, None, None], (kind < _FOCAL_RIGHT + _FOCAL_NEAR / 2).float()

@@ -14,7 +14,7 @@ from video2rig.skeleton import Skeleton
 
 from .batches import Batch, Bodies
 
-SCALES = {"joints": 10.0, "speed": 10.0, "local": 1.0, "global": 0.5, "doubt": 0.02, "others": 0.1}
+SCALES = {"joints": 10.0, "speed": 10.0, "local": 2.5, "global": 0.5, "doubt": 0.02, "others": 0.1}
 """Of the parts: a metre, a metre a frame, Frobenius norms between rotations, a likelihood, a Frobenius norm."""
 
 _ROOT_COUNTS = 2.0
