@@ -94,7 +94,7 @@ ENTRIES: dict[str, Entry] = {
             copyright="The Video2Rig authors",
             files=(
                 WeightFile(
-                    "weights.safetensors", 5_177_328, "2837159ebb2f42691d5f3463e16b588afd49bb8625de31432872c2bd36c2a043"
+                    "weights.safetensors", 5_177_328, "6652c0a54ec926048bba314a9488a54a90f14dae60675184540e62566d8a4c75"
                 ),
             ),
             ships=True,
