@@ -27,7 +27,7 @@ from .mocap import Clips
 _SPREAD = 0.43  # metres, root mean square distance of a body's points from its middle
 _STATURE, _SEGMENT = 0.06, 0.06  # standard deviations of the logarithms
 _SITE = 0.012  # metres, in 3 axes: where on a body a detector's point lies
-_BODY_KNOWN, _FOCAL_RIGHT, _FOCAL_NEAR = 0.5, 0.4, 0.25  # shares of the windows; in the rest the focal length is a guess
+_BODY_KNOWN, _FOCAL_RIGHT, _FOCAL_NEAR = 0.5, 0.4, 0.25  # shares of windows; in the rest the focal length is guessed
 
 
 @dataclass(frozen=True)
