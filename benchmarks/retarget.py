@@ -12,9 +12,9 @@ may run. "apart" is the largest distance between joint centres in Blender and th
 
 With a video its largest person is solved and put on each rig, keyed, and the feet are measured in Blender: a point of
 the sole, fixed to its bone. "ends" is how far wrists and ankles are, in parts of the rig's height, from where limbs of
-the rig's lengths end that point as the person's do; feet that are planted take the legs along. "slide" is the speed
-along the floor from frame to frame while the point rests, "in the floor" how deep it is below the height that it has
-when standing, in any frame.
+the rig's lengths end that point as the person's do; feet that are planted take the legs along, the person's and the
+rig's each in its own way, and "unplanted" is the most without that. "slide" is the speed along the floor from frame to
+frame while the point rests, "sunk" how deep it is below the height that it has when standing, in any frame.
 """
 
 from __future__ import annotations
@@ -144,6 +144,16 @@ def ends(motion: Any, person: Any) -> np.ndarray:
     return np.array(off).T / np.ptp(rest[:, 2])
 
 
+def unplanted(take: Any) -> np.ndarray:
+    """Return the same [T, 4] of a take as its rig took over the person's pose, before feet were planted."""
+    from video2rig.motion import Motion
+    from video2rig.onto_rig import onto_rig
+
+    own = take.own
+    person = Motion(own.skeleton, take.motion.times, own.rotations, own.root_position, np.ones(own.rotations.shape[:2]))
+    return ends(onto_rig(person, take.motion.skeleton, take.keypoints.on_skeleton().names, 1.0), person)
+
+
 def of_video(addon: Any, video: Path) -> None:
     """Print the table of a video's motion on every rig."""
     import bpy
@@ -161,8 +171,8 @@ def of_video(addon: Any, video: Path) -> None:
     keypoints = pipeline.people()[0].keypoints
     facts = clip.info.facts() | {"frame_count": len(keypoints.times)}
     person = solve_seen(Seen(keypoints, 1, None), settings, facts, backend)
-    print("| rig | found | apart, mm | ends, %: mean | most | slide, mm/s: mean | 99 % | most | in the floor, mm |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("| rig | found | apart, mm | ends, %: mean | most | unplanted | slide, mm/s: mean | 99 % | most | sunk, mm |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for name, make in rigs(addon):
         bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
         rig = make(bpy.context)
@@ -180,7 +190,7 @@ def of_video(addon: Any, video: Path) -> None:
         whole = bool(np.allclose(frames, np.arange(1, len(frames) + 1)))
         off = f"{1000 * apart(rig, motion, len(frames)):.2f}" if whole else "-"
         missed = 100 * ends(take.motion, person.motion)
-        off += f" | {missed.mean():.2f} | {missed.max():.2f}"
+        off += f" | {missed.mean():.2f} | {missed.max():.2f} | {100 * unplanted(take).max():.2f}"
         print(f"| {name} | {told} | {off} | {slide} | {sunk:.2f} |", flush=True)
 
 
