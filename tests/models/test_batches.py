@@ -87,7 +87,7 @@ def test_proportions_and_focal_length_are_told_to_some() -> None:
     batch = Batches(CLIPS, 6).draw(400, 1)
     body_known, focal_known = batch.features[:, 0, -2], batch.features[:, 0, -1]
     assert set(body_known.tolist()) == set(focal_known.tolist()) == {0.0, 1.0}
-    assert body_known.mean() == pytest.approx(0.7, abs=0.1) and focal_known.mean() == pytest.approx(0.6, abs=0.1)
+    assert body_known.mean() == pytest.approx(0.5, abs=0.1) and focal_known.mean() == pytest.approx(0.525, abs=0.1)
     told = batch.features[:, 0, -12:-2] / 8
     assert (told[body_known == 0] == 0).all()
     thigh = (batch.offset[:, 0, SKELETON.index("left_knee")].norm(dim=-1)).log()
