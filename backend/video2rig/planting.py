@@ -36,7 +36,7 @@ _FADE = 0.2  # seconds before and after a rest over which the change fades
 _SUNK = 0.0005  # metres below its height when standing at which a part is in the floor
 _ROUNDS = 5  # of lifting out of the floor what sinks while something else is put right
 _ITERATIONS = 60  # of each firmness, at most
-_SETTLED = 1e-4  # a frame is done once a step lowers its cost by a smaller part,
+_SETTLED = 1e-3  # a frame is done once a step lowers its cost by a smaller part,
 _FIRST_DAMPING, _HOPELESS = 1e-3, 1e3  # or no step does so under this damping
 
 

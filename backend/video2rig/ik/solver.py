@@ -91,8 +91,7 @@ def solve(
 
 def _damping_after(damping: np.ndarray, better: np.ndarray, gain: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """Return the damping of the next step: less the better the cost is the quadratic one that was predicted to fall."""
-    share = gain / np.maximum(predicted, np.finfo(float).tiny)
-    factor = np.select([share > 0.75, share > 0.25], [0.1, 0.5], 2.0)
+    factor = np.select([gain > 0.75 * predicted, gain > 0.25 * predicted], [0.1, 0.5], 2.0)
     return np.where(better, factor * damping, np.maximum(10 * damping, _FELT)).clip(_MIN_DAMPING, _MAX_DAMPING)
 
 
