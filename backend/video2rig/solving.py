@@ -70,17 +70,17 @@ def solve_keypoints(
         resting = resting if rig is None else same_contacts(resting, rig, body)
     known = former is not None or body is skeleton
     wanted = Wanted(settings, body, known, regressor, world, resting, former)
-    motion, camera = solve_body(keypoints, wanted, int(video["width"]), int(video["height"]), progress)
-    own, heights = None, rest_heights(motion)
+    solved, camera = solve_body(keypoints, wanted, int(video["width"]), int(video["height"]), progress)
+    motion, own, legs = solved, None, 1.0
     if rig is not None:
-        own, size = OwnBody(motion.skeleton, motion.rotations, motion.root_position, camera), 1.0
+        own = OwnBody(solved.skeleton, solved.rotations, solved.root_position, camera)
+        legs = leg_length(rig) / leg_length(solved.skeleton)
         if world is None:
             # the whole world becomes as large as the rig, so that the camera sees it where it saw the person
-            size = leg_length(rig) / leg_length(motion.skeleton)
-            camera = camera.placed(camera.rotation, size * camera.translation)
-        heights = [leg_length(rig) / leg_length(motion.skeleton) * height for height in heights]
-        motion = onto_rig(motion, rig, keypoints.on_skeleton().names, size)
-    motion = motion if settings.contacts == "off" else planted(motion, heights)
+            camera = camera.placed(camera.rotation, legs * camera.translation)
+        motion = onto_rig(solved, rig, keypoints.on_skeleton().names, legs if world is None else 1.0)
+    if settings.contacts != "off":
+        motion = planted(motion, [legs * height for height in rest_heights(solved)])
     measured = rig is None and (skeleton is None or settings.proportions == "person")
     told = provenance | {"proportions": MEASURED if measured else OF_THE_ARMATURE}
     return Take(dataclasses.replace(motion, provenance=told), keypoints, camera, video, person, own)
