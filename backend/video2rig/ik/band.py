@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import band_kernels
+from .tiles import COLUMNS, ROWS
 
 
 class Band:
@@ -33,15 +34,18 @@ class Band:
             right: [N, R].
             lead: [M, M] factor of the first unknowns, M at most L D, where it is known; it takes their part's place.
         """
-        frames, unknowns = free.shape
-        self._rows = np.empty((frames * unknowns, (len(bands) - 1) * unknowns + 1 + band_kernels.SPARE))
+        count, sides = right.shape
+        reach = (len(bands) - 1) * free.shape[1]
+        self._rows = np.empty((_multiple(ROWS, count), reach + 1 + band_kernels.SPARE))
         band_kernels.fill_band(hessian, bands, free, damping, self._rows)
         if lead is not None:
             known = lead.T @ lead
             for row in range(len(known)):
                 self._rows[row, : len(known) - row] = known[row, row:]
-        self.half = np.array(right, order="C")
-        definite = band_kernels.factorise(self._rows, self.half)
+        half = np.zeros((len(self._rows), _multiple(COLUMNS, sides)))
+        half[:count, :sides] = right
+        definite = band_kernels.factorise(self._rows, half)
+        self.half = half[:count, :sides]
         self.failed = not definite or not bool(np.isfinite(self.half).all())
 
     def whole(self, half: np.ndarray) -> np.ndarray:
@@ -54,5 +58,9 @@ class Band:
         """Return the factor [M, M] of the last unknowns."""
         factor = np.zeros((size, size))
         for row in range(size):
-            factor[row, row:] = self._rows[row - size, : size - row]
+            factor[row, row:] = self._rows[len(self.half) - size + row, : size - row]
         return factor
+
+
+def _multiple(of: int, least: int) -> int:
+    return -(-least // of) * of

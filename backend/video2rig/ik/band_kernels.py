@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Compiled Cholesky factorisation of a band for CPUs, which takes right sides along.
 
-A = U^T U, with the rows of U one after the other: row i holds columns i to i + L D, and a few zeros. Four rows are
-made at a time from four that are done, so that each number that is read serves four products.
+A = U^T U, with the rows of U one after the other: row i holds columns i to i + L D, then SPARE numbers that are not of
+the band. As one flat array a column is a column of a matrix whose rows are one number shorter, so that tiles of it are
+multiplied as those of a full matrix (:mod:`.tiles`).
 """
 
 from __future__ import annotations
@@ -10,108 +11,86 @@ from __future__ import annotations
 import numpy as np
 
 from .kernels import compiled
+from .tiles import COLUMNS, ROWS, subtract_products
 
-SPARE = 6
-"""Zeros at the end of each row."""
+SPARE = COLUMNS - 1 + ROWS - 1
+"""Numbers at the end of each row: zeros for tiles that reach over it, and room for what tiles leave to the left of the
+diagonal of the next row."""
 
 
 @compiled
 def fill_band(hessian, bands, free, damping, rows):
-    """Write the rows [T * D, L D + 1 + SPARE] of one clip's normal matrix; unknowns that are not free are decoupled.
+    """Write the rows [N, L D + 1 + SPARE] of one clip's normal matrix; unknowns that are not free are decoupled.
 
     Args:
         hessian: [T, D, D], of which the lower triangle is read. bands: [L + 1, T, D] of the smoothness.
         free: [T, D] bool. damping: Share of the diagonal that is added to it.
+        rows: N at least T D; the rows after these are a unit matrix's.
     """
     frames, unknowns = free.shape
     for f in range(frames):
-        for j in range(unknowns):
-            row = rows[f * unknowns + j]
-            row[:] = 0.0
-            if not free[f, j]:
-                row[0] = 1.0
-                continue
-            for i in range(j + 1, unknowns):
-                if free[f, i]:
-                    row[i - j] = hessian[f, i, j]
-            diagonal = hessian[f, j, j] + bands[0, f, j]
-            row[0] = diagonal + damping * (diagonal + 1e-6)
-            for lag in range(1, len(bands)):
-                if f + lag < frames and free[f + lag, j]:
-                    row[lag * unknowns] = bands[lag, f, j]
+        block = rows[f * unknowns : (f + 1) * unknowns]
+        block[:] = 0.0
+        for i in range(unknowns):
+            if free[f, i]:
+                for j in range(i):
+                    block[j, i - j] = hessian[f, i, j] if free[f, j] else 0.0
+                diagonal = hessian[f, i, i] + bands[0, f, i]
+                block[i, 0] = diagonal + damping * (diagonal + 1e-6)
+                for lag in range(1, min(len(bands), frames - f)):
+                    if free[f + lag, i]:
+                        block[i, lag * unknowns] = bands[lag, f, i]
+            else:
+                block[i, 0] = 1.0
+    for i in range(frames * unknowns, len(rows)):
+        rows[i] = 0.0
+        rows[i, 0] = 1.0
 
 
 @compiled
 def factorise(rows, sides):
-    """Turn rows of a band A into those of U, and right sides [N, R] into U^-T r; return whether A allows it."""
-    count, width = len(rows), rows.shape[1] - SPARE
-    made, made_sides = np.empty((4, rows.shape[1])), np.empty((4, sides.shape[1]))
-    for i in range(0, count, 4):
-        made[:] = 0.0
-        made_sides[:] = 0.0
-        for k in range(max((i + 1 - width) // 4 * 4, 0), i, 4):
-            _subtract_four(rows, sides, k, i, made, made_sides)
-        for q in range(min(4, count - i)):
+    """Turn rows of a band A into those of U, and right sides r into U^-T r; return whether A allows it.
+
+    Args:
+        rows: [N, L D + 1 + SPARE], N a multiple of ROWS. sides: [N, R], R a multiple of COLUMNS.
+    """
+    count, step = rows.shape[0], rows.shape[1] - 1
+    width, many = rows.shape[1] - SPARE, sides.shape[1]
+    band, right = rows.reshape(-1), sides.reshape(-1)
+    for i in range(0, count, ROWS):
+        nearest = max(i - width + 1, 0)
+        for j in range(i, min(i + ROWS - 1 + width, count), COLUMNS):
+            k = max(j - width + 1, nearest)  # the first row that reaches column j
+            subtract_products(
+                band, k * step + i, step, band, k * step + j, step, band, i * step + j, step, i - k
+            )  # fmt: skip
+        for r in range(0, many, COLUMNS):
+            subtract_products(
+                band, nearest * step + i, step, right, nearest * many + r, many, right, i * many + r, many, i - nearest
+            )  # fmt: skip
+        for q in range(ROWS):
             row, side = rows[i + q], sides[i + q]
-            for j in range(width - q):
-                row[j] += made[q, q + j]
-            for r in range(len(side)):
-                side[r] += made_sides[q, r]
             for p in range(q):
                 above, factor = rows[i + p, q - p :], rows[i + p, q - p]
                 for j in range(width - q + p):
                     row[j] -= factor * above[j]
-                for r in range(len(side)):
+                for r in range(many):
                     side[r] -= factor * sides[i + p, r]
-            if not row[0] > 0.0:
+            if not 0.0 < row[0] < np.inf:
                 return False
             scale = 1.0 / np.sqrt(row[0])
             for j in range(width):
                 row[j] *= scale
-            for r in range(len(side)):
+            for r in range(many):
                 side[r] *= scale
     return True
 
 
 @compiled
-def _subtract_four(rows, sides, k, i, made, made_sides):
-    """Subtract what rows k to k + 3 take from rows i to i + 3, from column i on, and their sides from theirs."""
-    far, width = i - k, rows.shape[1] - SPARE
-    a, b, c, d = rows[k, far:], rows[k + 1, far - 1 :], rows[k + 2, far - 2 :], rows[k + 3, far - 3 :]
-    _subtract_products(a, b, c, d, made, width - far + 3)
-    w, x, y, z = made_sides[0], made_sides[1], made_sides[2], made_sides[3]
-    for r in range(sides.shape[1]):
-        s, t, u, v = sides[k, r], sides[k + 1, r], sides[k + 2, r], sides[k + 3, r]
-        w[r] -= a[0] * s + b[0] * t + c[0] * u + d[0] * v
-        x[r] -= a[1] * s + b[1] * t + c[1] * u + d[1] * v
-        y[r] -= a[2] * s + b[2] * t + c[2] * u + d[2] * v
-        z[r] -= a[3] * s + b[3] * t + c[3] * u + d[3] * v
-
-
-@compiled
-def _subtract_products(a, b, c, d, sums, size):
-    """Subtract from the q-th of four sums [4, size] each of four rows times its own q-th number.
-
-    A function of its own, for the compiler to see that many numbers may be taken at once.
-    """
-    a0, a1, a2, a3 = a[0], a[1], a[2], a[3]
-    b0, b1, b2, b3 = b[0], b[1], b[2], b[3]
-    c0, c1, c2, c3 = c[0], c[1], c[2], c[3]
-    d0, d1, d2, d3 = d[0], d[1], d[2], d[3]
-    w, x, y, z = sums[0], sums[1], sums[2], sums[3]
-    for j in range(size):
-        s, t, u, v = a[j], b[j], c[j], d[j]
-        w[j] -= a0 * s + b0 * t + c0 * u + d0 * v
-        x[j] -= a1 * s + b1 * t + c1 * u + d1 * v
-        y[j] -= a2 * s + b2 * t + c2 * u + d2 * v
-        z[j] -= a3 * s + b3 * t + c3 * u + d3 * v
-
-
-@compiled
 def substitute(rows, half, solution):
-    """Write the solution [N], U^-1 h, for half of it [N]."""
+    """Write the solution [N], U^-1 h, for half of it [N], of the first N rows."""
     width = rows.shape[1] - SPARE
-    for i in range(len(rows) - 1, -1, -1):
+    for i in range(len(half) - 1, -1, -1):
         row, after = rows[i], solution[i:]
         total = half[i]
         for j in range(1, min(width, len(after))):
