@@ -28,20 +28,23 @@ def fill_band(hessian, bands, free, damping, rows):
         rows: N at least T D; the rows after these are a unit matrix's.
     """
     frames, unknowns = free.shape
+    counts = np.empty(unknowns)
     for f in range(frames):
-        block = rows[f * unknowns : (f + 1) * unknowns]
-        block[:] = 0.0
-        for i in range(unknowns):
-            if free[f, i]:
-                for j in range(i):
-                    block[j, i - j] = hessian[f, i, j] if free[f, j] else 0.0
-                diagonal = hessian[f, i, i] + bands[0, f, i]
-                block[i, 0] = diagonal + damping * (diagonal + 1e-6)
-                for lag in range(1, min(len(bands), frames - f)):
-                    if free[f + lag, i]:
-                        block[i, lag * unknowns] = bands[lag, f, i]
-            else:
-                block[i, 0] = 1.0
+        counts[:] = free[f]
+        for j in range(unknowns):
+            row = rows[f * unknowns + j]
+            if not free[f, j]:
+                row[:] = 0.0
+                row[0] = 1.0
+                continue
+            for i in range(j + 1, unknowns):
+                row[i - j] = counts[i] * hessian[f, i, j]
+            row[unknowns - j :] = 0.0
+            diagonal = hessian[f, j, j] + bands[0, f, j]
+            row[0] = diagonal + damping * (diagonal + 1e-6)
+            for lag in range(1, len(bands)):
+                if f + lag < frames and free[f + lag, j]:
+                    row[lag * unknowns] = bands[lag, f, j]
     for i in range(frames * unknowns, len(rows)):
         rows[i] = 0.0
         rows[i, 0] = 1.0

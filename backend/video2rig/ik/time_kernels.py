@@ -48,31 +48,29 @@ def differences(root_position, root_rotation, angles, by_step, weight, bounded, 
 @compiled
 def turn_between(before, after, vector):
     """Write the rotation vector of ``after @ before.T``, by way of the unit quaternion (Shepperd 1978)."""
-    r = np.empty((3, 3))
-    for i in range(3):
-        for j in range(3):
-            r[i, j] = after[i, 0] * before[j, 0] + after[i, 1] * before[j, 1] + after[i, 2] * before[j, 2]
-    trace = r[0, 0] + r[1, 1] + r[2, 2]
-    largest = 0
-    for i in range(1, 3):
-        if r[i, i] > r[largest, largest]:
-            largest = i
-    if trace >= r[largest, largest]:
-        w = 1.0 + trace
-        vector[0], vector[1], vector[2] = r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1]
+    a, b = after, before
+    xx = a[0, 0] * b[0, 0] + a[0, 1] * b[0, 1] + a[0, 2] * b[0, 2]
+    xy = a[0, 0] * b[1, 0] + a[0, 1] * b[1, 1] + a[0, 2] * b[1, 2]
+    xz = a[0, 0] * b[2, 0] + a[0, 1] * b[2, 1] + a[0, 2] * b[2, 2]
+    yx = a[1, 0] * b[0, 0] + a[1, 1] * b[0, 1] + a[1, 2] * b[0, 2]
+    yy = a[1, 0] * b[1, 0] + a[1, 1] * b[1, 1] + a[1, 2] * b[1, 2]
+    yz = a[1, 0] * b[2, 0] + a[1, 1] * b[2, 1] + a[1, 2] * b[2, 2]
+    zx = a[2, 0] * b[0, 0] + a[2, 1] * b[0, 1] + a[2, 2] * b[0, 2]
+    zy = a[2, 0] * b[1, 0] + a[2, 1] * b[1, 1] + a[2, 2] * b[1, 2]
+    zz = a[2, 0] * b[2, 0] + a[2, 1] * b[2, 1] + a[2, 2] * b[2, 2]
+    trace = xx + yy + zz
+    if trace >= max(xx, yy, zz):
+        w, x, y, z = 1.0 + trace, zy - yz, xz - zx, yx - xy
+    elif xx >= max(yy, zz):
+        w, x, y, z = zy - yz, 1.0 - trace + 2.0 * xx, xy + yx, xz + zx
+    elif yy >= zz:
+        w, x, y, z = xz - zx, xy + yx, 1.0 - trace + 2.0 * yy, yz + zy
     else:
-        i = largest
-        j, k = (i + 1) % 3, (i + 2) % 3
-        w = r[k, j] - r[j, k]
-        vector[i], vector[j], vector[k] = 1.0 - trace + 2.0 * r[i, i], r[j, i] + r[i, j], r[k, i] + r[i, k]
-        if w < 0.0:
-            w = -w
-            for i in range(3):
-                vector[i] = -vector[i]
-    length = np.sqrt(vector[0] ** 2 + vector[1] ** 2 + vector[2] ** 2)
-    factor = 2.0 / w if length < 1e-12 * w else 2.0 * np.arctan2(length, w) / length
-    for i in range(3):
-        vector[i] *= factor
+        w, x, y, z = yx - xy, xz + zx, yz + zy, 1.0 - trace + 2.0 * zz
+    length = np.sqrt(x * x + y * y + z * z)
+    half = np.arctan2(length, w) if w >= 0.0 else np.arctan2(length, -w)
+    factor = 2.0 / w if length < 1e-12 * w else np.copysign(2.0, w) * half / length
+    vector[0], vector[1], vector[2] = factor * x, factor * y, factor * z
 
 
 @compiled
