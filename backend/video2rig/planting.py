@@ -53,7 +53,7 @@ def planted(motion: Motion, heights: Sequence[float] | None = None) -> Motion:
     joints, offset, standing = _soles(motion.skeleton)
     legs = _Legs(motion, joints, offset)
     state = legs.start
-    places = legs.points(state)[0]
+    places = legs.points(state)
     heights = rest_heights(motion) if heights is None else heights
     target, held = _targets(motion, joints, places, standing, heights)
     for _ in range(_ROUNDS):
@@ -63,7 +63,7 @@ def planted(motion: Motion, heights: Sequence[float] | None = None) -> Motion:
         if not held.any():
             return motion
         state = legs.start + _faded(motion.times, held.any(axis=(1, 2)), legs.solve(target, held) - legs.start)
-        places = legs.points(state)[0]
+        places = legs.points(state)
         if (places[..., 2] >= standing - _SUNK).all():
             break
     return legs.motion(state)
@@ -173,6 +173,15 @@ def _faded(times: np.ndarray, solved: np.ndarray, change: np.ndarray) -> np.ndar
     return np.where(solved[:, None], change, faded)
 
 
+class _Way(NamedTuple):
+    """From the pelvis to a sole: its place [T, 3], and of each number that moves it the axis and centre [T, 3]."""
+
+    place: np.ndarray
+    numbers: list[int]
+    axes: list[np.ndarray]
+    centres: list[np.ndarray]
+
+
 class _Legs:
     """Legs, and the pelvis's place, as numbers that may change.
 
@@ -189,6 +198,7 @@ class _Legs:
         turning = sorted({joint for way in self._ways for joint in way if skeleton.roles[joint] in roles})
         free = skeleton.free_axes()
         self._variables = [(joint, axis) for joint in turning for axis in range(3) if free[joint, axis]]
+        self._numbers = {variable: 3 + place for place, variable in enumerate(self._variables)}
         self._angles = joint_angles(motion)
         self._turning = turning
         rom = np.array([skeleton.rom[joint, axis] for joint, axis in self._variables]).reshape(-1, 2)
@@ -207,32 +217,40 @@ class _Legs:
             way.append(skeleton.parents[way[-1]])
         return way[::-1]
 
-    def points(self, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return [T, S, 3] places of the soles, metres, and their derivatives [T, S, 3, N]."""
-        skeleton = self._motion.skeleton
-        number = {variable: 3 + place for place, variable in enumerate(self._variables)}
-        places = np.empty((len(state), len(self._joints), 3))
-        slopes = np.zeros((*places.shape, state.shape[1]))
+    def points(self, state: np.ndarray) -> np.ndarray:
+        """Return [T, S, 3] places of the soles, metres."""
+        return np.stack([self._follow(sole, state).place for sole in range(len(self._ways))], axis=1)
+
+    def slopes(self, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return :meth:`points`, and their derivatives [T, S, 3, N]."""
+        ways = [self._follow(sole, state) for sole in range(len(self._ways))]
+        slopes = np.zeros((len(state), len(ways), 3, state.shape[1]))
         slopes[..., :3] = np.eye(3)
-        for sole, way in enumerate(self._ways):
-            turned, head = self._world[:, 0], state[:, :3]
-            axes: list[tuple[int, np.ndarray, np.ndarray]] = []
-            for joint in way[1:]:
-                head = head + turned @ skeleton.offset[joint]
-                turned = turned @ skeleton.rest_rotation[joint]
-                if joint not in self._turning:
-                    turned = turned @ matrices(self._rotations[:, joint])
-                    continue
-                for axis in reversed(["XYZ".index(letter) for letter in skeleton.euler_order[joint]]):
-                    index = number.get((joint, axis))
-                    if index is not None:
-                        axes.append((index, turned[:, :, axis], head))
-                    angle = self._angles[:, joint, axis] if index is None else state[:, index]
-                    turned = turned @ _about(axis, angle)
-            places[:, sole] = head + turned @ self._offset[sole]
-            for index, axis, begin in axes:
-                slopes[:, sole, :, index] = np.cross(axis, places[:, sole] - begin)
-        return places, slopes
+        for sole, way in enumerate(ways):
+            arms = way.place[..., None] - np.stack(way.centres, axis=-1)
+            slopes[:, sole][..., way.numbers] = np.cross(np.stack(way.axes, axis=-1), arms, axis=1)
+        return np.stack([way.place for way in ways], axis=1), slopes
+
+    def _follow(self, sole: int, state: np.ndarray) -> _Way:
+        """Go from the pelvis to a sole."""
+        skeleton, number = self._motion.skeleton, self._numbers
+        turned, head = self._world[:, 0], state[:, :3]
+        way = _Way(head, [], [], [])
+        for joint in self._ways[sole][1:]:
+            head = head + turned @ skeleton.offset[joint]
+            turned = turned @ skeleton.rest_rotation[joint]
+            if joint not in self._turning:
+                turned = turned @ matrices(self._rotations[:, joint])
+                continue
+            for axis in reversed(["XYZ".index(letter) for letter in skeleton.euler_order[joint]]):
+                index = number.get((joint, axis))
+                if index is not None:
+                    way.numbers.append(index)
+                    way.axes.append(turned[:, :, axis])
+                    way.centres.append(head)
+                angle = self._angles[:, joint, axis] if index is None else state[:, index]
+                turned = turned @ _about(axis, angle)
+        return way._replace(place=head + turned @ self._offset[sole])
 
     def solve(self, target: np.ndarray, held: np.ndarray) -> np.ndarray:
         """Return the [T, N] numbers nearest to the start that put held soles onto their targets."""
@@ -251,14 +269,14 @@ class _Legs:
         for _ in range(_ITERATIONS):
             legs, here = self._at(moving), state[moving]
             to, held = target[moving], firm[moving]
-            places, slopes = legs.points(here)
+            places, slopes = legs.slopes(here)
             cost = legs.cost(here, places, to, held)
             gradient = np.einsum("tsi,tsi,tsin->tn", places - to, held, slopes) + legs.weight * (here - legs.start)
             hessian = np.einsum("tsin,tsi,tsim->tnm", slopes, held, slopes) + np.eye(here.shape[1]) * legs.weight
             stuck = ((here <= legs.lower) & (gradient > 0)) | ((here >= legs.upper) & (gradient < 0))
             step = solve_each(hessian, ~stuck, damping[moving], gradient[..., None])[0][..., 0]
             tried = np.clip(here - step, legs.lower, legs.upper)
-            gain = cost - legs.cost(tried, legs.points(tried)[0], to, held)
+            gain = cost - legs.cost(tried, legs.points(tried), to, held)
             better = gain > 0
             state[moving] = np.where(better[:, None], tried, here)
             damping[moving] = np.where(better, damping[moving] * 0.1, damping[moving] * 10).clip(1e-9, 1e6)
