@@ -17,10 +17,12 @@ from torch.nn import functional
 
 from .layout import FIELDS, HEAT_MAPS
 from .stages import StagedNetwork, StageOutput, check_stages
+from .winograd import WinogradConv2d
 
 FEATURES = 128
 BRANCHES = {"L1": FIELDS, "L2": HEAT_MAPS}
 _POOL = "pool"
+_WIDE = 256  # outputs from which on Winograd's way is the faster one, by a half or more
 _FRONT: tuple[tuple[str, int] | str, ...] = (
     *(("conv1_1", 64), ("conv1_2", 64), _POOL),
     *(("conv2_1", 128), ("conv2_2", 128), _POOL),
@@ -43,7 +45,9 @@ class OpenPoseNetwork(StagedNetwork):
         for layer in _FRONT:
             if isinstance(layer, tuple):
                 name, width = layer
-                self.add_module(name, nn.Conv2d(channels, width, 3, padding=1))
+                wide = width >= _WIDE
+                layer = WinogradConv2d(channels, width) if wide else nn.Conv2d(channels, width, 3, padding=1)
+                self.add_module(name, layer)
                 channels = width
         for layers in (branch_layers(stage, branch) for stage in range(1, stages + 1) for branch in BRANCHES):
             for name, (inputs, outputs, kernel) in layers.items():
