@@ -7,7 +7,8 @@ Times are of the network of Cao et al. (VGG-19 front) on one square picture, all
 several rounds; they do not depend on the weights, which are random without --weights. Losses are the differences of
 each stage's output from that of stage 6 on real frames, of --weights and of the network with a MobileNetV2 front.
 Errors are of the keypoints of the network with a MobileNetV2 front, against joints that calibrated cameras measured.
-On a GPU the network computes in bfloat16, and its kernels are launched as one graph.
+On a GPU the network computes in bfloat16, and its kernels are launched as one graph. Operations are those of plain
+convolutions; on a CPU the wide ones of the front do with fewer (`winograd.py`).
 """
 
 from __future__ import annotations
@@ -177,7 +178,7 @@ def _seconds(run: Callable[[], object], device: torch.device, clock: Callable[[]
 
 
 def _flops(stages: int, size: int) -> float:
-    """Operations of one picture, 10^9; a multiplication with its addition counts two."""
+    """Operations of one picture, 10^9, by plain convolutions; a multiplication with its addition counts two."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         OpenPoseNetwork(stages)(torch.empty(1, 3, size, size))
     return counter.get_total_flops() / 1e9

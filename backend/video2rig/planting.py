@@ -174,7 +174,8 @@ def _faded(times: np.ndarray, solved: np.ndarray, change: np.ndarray) -> np.ndar
 
 
 class _Way(NamedTuple):
-    """From the pelvis to a sole: its place [T, 3], and of each number that moves it the axis and centre [T, 3]."""
+    """From the pelvis to a sole: its place [T, 3], and of each number that turns it the axis and centre, [T, 3] each;
+    metres, in the world."""
 
     place: np.ndarray
     numbers: list[int]
@@ -202,7 +203,7 @@ class _Legs:
         self._angles = joint_angles(motion)
         self._turning = turning
         rom = np.array([skeleton.rom[joint, axis] for joint, axis in self._variables]).reshape(-1, 2)
-        own = np.array([self._angles[:, joint, axis] for joint, axis in self._variables]).T
+        own = np.array([self._angles[:, joint, axis] for joint, axis in self._variables]).reshape(-1, len(motion)).T
         self.start = np.concatenate([motion.root_position, own], axis=1)
         # a solved angle may lie beyond its bound by rounding
         self.lower = np.concatenate([np.full((len(own), 3), -np.inf), np.minimum(rom[:, 0], own)], axis=1)
@@ -227,15 +228,18 @@ class _Legs:
         slopes = np.zeros((len(state), len(ways), 3, state.shape[1]))
         slopes[..., :3] = np.eye(3)
         for sole, way in enumerate(ways):
-            arms = way.place[..., None] - np.stack(way.centres, axis=-1)
-            slopes[:, sole][..., way.numbers] = np.cross(np.stack(way.axes, axis=-1), arms, axis=1)
+            if way.numbers:
+                arms = way.place[..., None] - np.stack(way.centres, axis=-1)
+                slopes[:, sole][..., way.numbers] = np.cross(np.stack(way.axes, axis=-1), arms, axis=1)
         return np.stack([way.place for way in ways], axis=1), slopes
 
     def _follow(self, sole: int, state: np.ndarray) -> _Way:
-        """Go from the pelvis to a sole."""
+        """Go from the pelvis to a sole, for numbers [T, N]."""
         skeleton, number = self._motion.skeleton, self._numbers
         turned, head = self._world[:, 0], state[:, :3]
-        way = _Way(head, [], [], [])
+        numbers: list[int] = []
+        axes: list[np.ndarray] = []
+        centres: list[np.ndarray] = []
         for joint in self._ways[sole][1:]:
             head = head + turned @ skeleton.offset[joint]
             turned = turned @ skeleton.rest_rotation[joint]
@@ -245,12 +249,12 @@ class _Legs:
             for axis in reversed(["XYZ".index(letter) for letter in skeleton.euler_order[joint]]):
                 index = number.get((joint, axis))
                 if index is not None:
-                    way.numbers.append(index)
-                    way.axes.append(turned[:, :, axis])
-                    way.centres.append(head)
+                    numbers.append(index)
+                    axes.append(turned[:, :, axis])
+                    centres.append(head)
                 angle = self._angles[:, joint, axis] if index is None else state[:, index]
                 turned = turned @ _about(axis, angle)
-        return way._replace(place=head + turned @ self._offset[sole])
+        return _Way(head + turned @ self._offset[sole], numbers, axes, centres)
 
     def solve(self, target: np.ndarray, held: np.ndarray) -> np.ndarray:
         """Return the [T, N] numbers nearest to the start that put held soles onto their targets."""

@@ -71,17 +71,18 @@ def solve_keypoints(
     known = former is not None or body is skeleton
     wanted = Wanted(settings, body, known, regressor, world, resting, former)
     solved, camera = solve_body(keypoints, wanted, int(video["width"]), int(video["height"]), progress)
-    heights = rest_heights(solved) if settings.contacts != "off" else None
-    # a rig takes over feet that are planted already, so that little is left to be moved at its own proportions
-    motion, own = solved if heights is None else planted(solved, heights), None
+    resting_feet = settings.contacts != "off"
+    motion, own = planted(solved) if resting_feet else solved, None
     if rig is not None:
+        # it takes over feet that are planted already, so that little is left to be moved at its own proportions
         own = OwnBody(solved.skeleton, solved.rotations, solved.root_position, camera)
         legs = leg_length(rig) / leg_length(solved.skeleton)
         if world is None:
             # the whole world becomes as large as the rig, so that the camera sees it where it saw the person
             camera = camera.placed(camera.rotation, legs * camera.translation)
         motion = onto_rig(motion, rig, keypoints.on_skeleton().names, legs if world is None else 1.0)
-        motion = motion if heights is None else planted(motion, [legs * height for height in heights])
+        if resting_feet:
+            motion = planted(motion, [legs * height for height in rest_heights(solved)])
     measured = rig is None and (skeleton is None or settings.proportions == "person")
     told = provenance | {"proportions": MEASURED if measured else OF_THE_ARMATURE}
     return Take(dataclasses.replace(motion, provenance=told), keypoints, camera, video, person, own)

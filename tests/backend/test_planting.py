@@ -14,10 +14,12 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
 from rig_examples import MAP, body
+from video2rig import solving
 from video2rig.bounds import joint_angles
 from video2rig.keypoints import KEYPOINT_SETS, Keypoints, sites
 from video2rig.kinematics import keypoint_positions
 from video2rig.motion import Contact, Motion
+from video2rig.onto_rig import onto_rig
 from video2rig.planting import SOLES, planted
 from video2rig.rig_skeleton import rig_skeleton
 from video2rig.settings import Settings
@@ -133,8 +135,11 @@ def test_without_contacts_above_the_floor_nothing_changes() -> None:
 
 
 @pytest.mark.parametrize("seed", [2, 3])
-def test_feet_stand_still_on_a_rig_of_other_proportions(seed: int) -> None:
-    """The sample's motion, as a detector with a pixel of noise sees it, solved on a rig's own skeleton."""
+def test_feet_stand_still_on_a_rig_of_other_proportions(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sample's motion, as a detector with a pixel of noise sees it, solved on a rig's own skeleton.
+
+    The rig takes over the person's feet as they stand still already.
+    """
     truth = Take.load(SAMPLE)
     few = slice(0, 60)
     names = KEYPOINT_SETS["blazepose_33"]
@@ -146,7 +151,24 @@ def test_feet_stand_still_on_a_rig_of_other_proportions(seed: int) -> None:
     keypoints = Keypoints("blazepose_33", pixels, np.ones(points.shape[:2]), truth.motion.times[few], seen - middle)
     skeleton = rig_skeleton(body(rng).rest(rolls=rng.uniform(-3, 3, len(body().names)))[0], MAP).skeleton
     facts = {"width": camera.width, "height": camera.height}
+    taken_over: list[Motion] = []
+    monkeypatch.setattr(solving, "onto_rig", lambda person, *rest: taken_over.append(person) or onto_rig(person, *rest))
     motion = solve_keypoints(keypoints, Settings(field_of_view=0.8), facts, {}, skeleton=skeleton).motion
     assert len(motion.contacts) >= 2
     assert fastest_slide(motion) < 0.005
     assert (keypoint_positions(motion, SOLES)[..., 2] - standing(skeleton)).min() > -0.005
+    (person,) = taken_over
+    assert fastest_slide(person) < 0.005
+
+
+@pytest.mark.parametrize("locked", [LEGS[:4], LEGS])
+def test_legs_that_cannot_turn_leave_it_to_the_pelvis(locked: tuple[str, ...]) -> None:
+    motion = swaying(np.random.default_rng(4))
+    rom = motion.skeleton.rom.copy()
+    joints = [motion.skeleton.index(role) for role in locked]
+    rom[joints] = 0.0
+    stiff = dataclasses.replace(motion, skeleton=dataclasses.replace(motion.skeleton, rom=rom))
+    found = planted(stiff)
+    assert np.allclose(found.rotations[:, joints], motion.rotations[:, joints], atol=1e-9)
+    assert np.isfinite(found.root_position).all()
+    assert not np.allclose(found.root_position, motion.root_position, atol=1e-4)

@@ -29,7 +29,7 @@ class Band:
         """Factorise the normal equations of T frames.
 
         Args:
-            hessian: [T, D, D], of which the lower triangle counts. bands: [L + 1, T, D] of the smoothness.
+            hessian: [T, D, D], of which the lower triangle counts. bands: [L + 1, T, D] of the smoothness, L from 1 on.
             free: [T, D] bool; other unknowns are decoupled. damping: Share of the diagonal that is added to it.
             right: [N, R].
             lead: [M, M] factor of the first unknowns, M at most L D, where it is known; it takes their part's place.
@@ -45,7 +45,7 @@ class Band:
         half = np.zeros((len(self._rows), _multiple(COLUMNS, sides)))
         half[:count, :sides] = right
         definite = band_kernels.factorise(self._rows, half)
-        self.half = half[:count, :sides]
+        self.half = half[:count, :sides].copy()
         self.failed = not definite or not bool(np.isfinite(self.half).all())
 
     def whole(self, half: np.ndarray) -> np.ndarray:
@@ -55,7 +55,7 @@ class Band:
         return solution
 
     def tail(self, size: int) -> np.ndarray:
-        """Return the factor [M, M] of the last unknowns."""
+        """Return the factor [M, M] of the last unknowns, M at most L D and N."""
         factor = np.zeros((size, size))
         for row in range(size):
             factor[row, row:] = self._rows[len(self.half) - size + row, : size - row]

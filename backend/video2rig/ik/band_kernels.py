@@ -23,14 +23,14 @@ def fill_band(hessian, bands, free, damping, rows):
     """Write the rows [N, L D + 1 + SPARE] of one clip's normal matrix; unknowns that are not free are decoupled.
 
     Args:
-        hessian: [T, D, D], of which the lower triangle is read. bands: [L + 1, T, D] of the smoothness.
+        hessian: [T, D, D], finite, of which the lower triangle is read. bands: [L + 1, T, D] of the smoothness.
         free: [T, D] bool. damping: Share of the diagonal that is added to it.
         rows: N at least T D; the rows after these are a unit matrix's.
     """
     frames, unknowns = free.shape
-    counts = np.empty(unknowns)
+    kept = np.empty(unknowns)
     for f in range(frames):
-        counts[:] = free[f]
+        kept[:] = free[f]
         for j in range(unknowns):
             row = rows[f * unknowns + j]
             if not free[f, j]:
@@ -38,7 +38,7 @@ def fill_band(hessian, bands, free, damping, rows):
                 row[0] = 1.0
                 continue
             for i in range(j + 1, unknowns):
-                row[i - j] = counts[i] * hessian[f, i, j]
+                row[i - j] = kept[i] * hessian[f, i, j]
             row[unknowns - j :] = 0.0
             diagonal = hessian[f, j, j] + bands[0, f, j]
             row[0] = diagonal + damping * (diagonal + 1e-6)

@@ -12,7 +12,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-ROWS, COLUMNS = 4, 8
+ROWS, COLUMNS = 4, 8  # numba's cache of what calls these does not notice when they change: remove it then
 
 _ARRAY, _INDEX = types.Array(types.float64, 1, "C"), types.intp
 _TILE_ROW = ir.VectorType(ir.DoubleType(), COLUMNS)

@@ -47,7 +47,8 @@ def differences(root_position, root_rotation, angles, by_step, weight, bounded, 
 
 @compiled
 def turn_between(before, after, vector):
-    """Write the rotation vector of ``after @ before.T``, by way of the unit quaternion (Shepperd 1978)."""
+    """Write the rotation vector [3], radians, of ``after @ before.T`` [3, 3], by way of the unit quaternion (Shepperd
+    1978)."""
     a, b = after, before
     xx = a[0, 0] * b[0, 0] + a[0, 1] * b[0, 1] + a[0, 2] * b[0, 2]
     xy = a[0, 0] * b[1, 0] + a[0, 1] * b[1, 1] + a[0, 2] * b[1, 2]
@@ -68,7 +69,7 @@ def turn_between(before, after, vector):
     else:
         w, x, y, z = yx - xy, xz + zx, yz + zy, 1.0 - trace + 2.0 * zz
     length = np.sqrt(x * x + y * y + z * z)
-    half = np.arctan2(length, w) if w >= 0.0 else np.arctan2(length, -w)
+    half = np.arctan2(length, abs(w))
     factor = 2.0 / w if length < 1e-12 * w else np.copysign(2.0, w) * half / length
     vector[0], vector[1], vector[2] = factor * x, factor * y, factor * z
 

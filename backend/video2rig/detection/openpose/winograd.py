@@ -9,6 +9,8 @@ from those of a plain convolution by rounding, 1e-5 of the largest.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -40,12 +42,24 @@ _OF_RESULT = (
 )
 
 
+class _Turned(NamedTuple):
+    """Kernels [36,I,O], and the weights in the version that they were made of."""
+
+    kernels: Tensor
+    weight: Tensor
+    version: int
+
+
 class WinogradConv2d(nn.Conv2d):
-    """A convolution of 3 x 3 that keeps the picture's size; on CPUs, where no gradient is wanted, as above."""
+    """A convolution of 3 x 3 that keeps the picture's size; on CPUs, where no gradient is wanted, as above.
+
+    There it keeps turned kernels, four times as large as the weights, until these change: by another tensor or in
+    place, though not through ``weight.data``'s own methods, of which PyTorch keeps no count.
+    """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, _KERNEL, padding=_KERNEL // 2)
-        self._turned: tuple[Tensor, int, Tensor] | None = None  # the weights, which they were, and their kernels
+        self._turned: _Turned | None = None
 
     def forward(self, input: Tensor) -> Tensor:
         """Pictures [B,I,H,W] -> [B,O,H,W]."""
@@ -55,14 +69,11 @@ class WinogradConv2d(nn.Conv2d):
         return convolve(input, self._kernels(), self.bias)
 
     def _kernels(self) -> Tensor:
-        """Those of today's weights."""
-        weight = self.weight.detach()
-        if self._turned is None or (self._turned[0].data_ptr(), self._turned[1]) != (
-            weight.data_ptr(),
-            weight._version,
-        ):
-            self._turned = weight, weight._version, turned_kernels(weight)
-        return self._turned[2]
+        """Return those [36,I,O] of the present weights."""
+        weight, turned = self.weight.detach(), self._turned
+        if turned is None or turned.weight.data_ptr() != weight.data_ptr() or turned.version != weight._version:
+            turned = self._turned = _Turned(turned_kernels(weight), weight, weight._version)
+        return turned.kernels
 
 
 def turned_kernels(weight: Tensor) -> Tensor:
