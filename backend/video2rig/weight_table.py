@@ -94,7 +94,7 @@ ENTRIES: dict[str, Entry] = {
             copyright="The Video2Rig authors",
             files=(
                 WeightFile(
-                    "weights.safetensors", 5_177_328, "6652c0a54ec926048bba314a9488a54a90f14dae60675184540e62566d8a4c75"
+                    "weights.safetensors", 5_177_328, "12b8b65b0a8405e15e2a591cb0115d4a3e28d0a9c86f829009ff45ddd97f852f"
                 ),
             ),
             ships=True,
