@@ -46,8 +46,9 @@ class OpenPoseNetwork(StagedNetwork):
             if isinstance(layer, tuple):
                 name, width = layer
                 wide = width >= _WIDE
-                layer = WinogradConv2d(channels, width) if wide else nn.Conv2d(channels, width, 3, padding=1)
-                self.add_module(name, layer)
+                self.add_module(
+                    name, WinogradConv2d(channels, width) if wide else nn.Conv2d(channels, width, 3, padding=1)
+                )
                 channels = width
         for layers in (branch_layers(stage, branch) for stage in range(1, stages + 1) for branch in BRANCHES):
             for name, (inputs, outputs, kernel) in layers.items():
