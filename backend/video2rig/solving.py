@@ -72,7 +72,8 @@ def solve_keypoints(
     wanted = Wanted(settings, body, known, regressor, world, resting, former)
     solved, camera = solve_body(keypoints, wanted, int(video["width"]), int(video["height"]), progress)
     resting_feet = settings.contacts != "off"
-    motion, own = planted(solved) if resting_feet else solved, None
+    motion = planted(solved) if resting_feet else solved
+    own = None
     if rig is not None:
         # it takes over feet that are planted already, so that little is left to be moved at its own proportions
         own = OwnBody(solved.skeleton, solved.rotations, solved.root_position, camera)
